@@ -1,0 +1,118 @@
+"""The settings, one typed property each, read when they are used. `docs/settings.md` lists them.
+
+Durations are in seconds. Nothing is read at import time, so ``override_settings`` works.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from .exceptions import ProgressError
+
+
+class Settings:
+    """``conf.PROGRESS_X`` is the site's setting of that name, or its default."""
+
+    @property
+    def PROGRESS_STORE(self) -> str:  # noqa: N802 (settings are upper case)
+        """Where records live: "redis", or "memory" for test suites and single processes without Redis."""
+        return str(getattr(settings, "PROGRESS_STORE", "redis"))
+
+    @property
+    def PROGRESS_CHANNEL_LAYER(self) -> str:  # noqa: N802
+        """Alias of the channel layer that carries hints: "progress" if it is configured, else "default"."""
+        layers = getattr(settings, "CHANNEL_LAYERS", {})
+        default = "progress" if "progress" in layers else "default"
+        return str(getattr(settings, "PROGRESS_CHANNEL_LAYER", default))
+
+    @property
+    def PROGRESS_REDIS_URL(self) -> str:  # noqa: N802
+        """URL of the Redis that keeps the records; default: the first host of the channel layer."""
+        explicit = getattr(settings, "PROGRESS_REDIS_URL", None)
+        return str(explicit) if explicit else self._first_layer_host()
+
+    @property
+    def PROGRESS_PREFIX(self) -> str:  # noqa: N802
+        """First part of every key, group and lease. Give each site and environment in one Redis its own:
+        pub/sub ignores database numbers.
+        """
+        return str(getattr(settings, "PROGRESS_PREFIX", "progress"))
+
+    @property
+    def PROGRESS_INTERVAL(self) -> float:  # noqa: N802
+        """Seconds between two reports of a task that somebody watches: ten a second look continuous."""
+        return float(getattr(settings, "PROGRESS_INTERVAL", 0.1))
+
+    @property
+    def PROGRESS_IDLE_INTERVAL(self) -> float:  # noqa: N802
+        """Seconds between two reports of a task that nobody watches."""
+        return float(getattr(settings, "PROGRESS_IDLE_INTERVAL", 4.0))
+
+    @property
+    def PROGRESS_SWEEP_INTERVAL(self) -> float:  # noqa: N802
+        """Seconds between two looks of a server at everything its browsers watch. A lost push costs this."""
+        return float(getattr(settings, "PROGRESS_SWEEP_INTERVAL", 4.0))
+
+    @property
+    def PROGRESS_RETENTION(self) -> int:  # noqa: N802
+        """Seconds for which an ended task can still be looked at (a day)."""
+        return int(getattr(settings, "PROGRESS_RETENTION", 24 * 3600))
+
+    @property
+    def PROGRESS_MAX_WATCHES(self) -> int:  # noqa: N802
+        """Tasks that one connection may watch."""
+        return int(getattr(settings, "PROGRESS_MAX_WATCHES", 500))
+
+    @property
+    def PROGRESS_ORIGINS(self) -> Sequence[str]:  # noqa: N802
+        """Origins (scheme, host, port) that may open sockets besides the page's own host."""
+        default = getattr(settings, "CSRF_TRUSTED_ORIGINS", [])
+        return list(getattr(settings, "PROGRESS_ORIGINS", default))
+
+    @property
+    def PROGRESS_OWNER(self) -> Callable[..., Any] | None:  # noqa: N802
+        """Function (or its dotted path) ``(task_name, headers) -> user or None``, asked when no request is known."""
+        return self._function("PROGRESS_OWNER")
+
+    @property
+    def PROGRESS_TASKS(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
+        """Options for tasks that carry none: ``{"glob of task names": {option: value}}``."""
+        return dict(getattr(settings, "PROGRESS_TASKS", {}))
+
+    @property
+    def PROGRESS_TRACK(self) -> Sequence[str]:  # noqa: N802
+        """Globs of task names that are tracked."""
+        return list(getattr(settings, "PROGRESS_TRACK", ["*"]))
+
+    @property
+    def PROGRESS_IGNORE(self) -> Sequence[str]:  # noqa: N802
+        """Globs of task names that are not tracked. ``celery.*`` never is."""
+        return list(getattr(settings, "PROGRESS_IGNORE", []))
+
+    def _function(self, name: str) -> Callable[..., Any] | None:
+        value = getattr(settings, name, None)
+        found = import_string(value) if isinstance(value, str) else value
+        if found is not None and not callable(found):
+            raise ProgressError(f"{name} must be a function or its dotted path, got {found!r}.")
+        return found
+
+    def _first_layer_host(self) -> str:
+        layer = getattr(settings, "CHANNEL_LAYERS", {}).get(self.PROGRESS_CHANNEL_LAYER, {})
+        hosts = layer.get("CONFIG", {}).get("hosts") or ["redis://localhost:6379"]
+        host = hosts[0]
+        if isinstance(host, Mapping):
+            host = host.get("address") or (host.get("host", "localhost"), host.get("port", 6379))
+        if isinstance(host, (list, tuple)):
+            return f"redis://{host[0]}:{host[1]}"
+        return str(host)
+
+
+conf = Settings()
+
+# Names of all settings, for the checks and the test that holds the documentation against them.
+NAMES = tuple(sorted(name for name in vars(Settings) if re.fullmatch(r"PROGRESS_[A-Z_]+", name)))

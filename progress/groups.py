@@ -1,0 +1,50 @@
+"""Names of the channel-layer groups, and the events in them. Any Channels consumer may join a task's group."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from channels.layers import get_channel_layer
+
+from . import snapshot
+from .conf import conf
+from .exceptions import ProgressError
+
+
+def group_name(task_id: str) -> str:
+    """The group that carries a task's snapshots, whatever its id looks like."""
+    return of_key(snapshot.key(task_id))
+
+
+def of_key(key: str) -> str:
+    """The group of the task with this key."""
+    return snapshot.group(conf.PROGRESS_PREFIX, "task", key)
+
+
+def of_owner(owner: str) -> str:
+    """The group that tells of new tasks of this user."""
+    return snapshot.group(conf.PROGRESS_PREFIX, "user", owner)
+
+
+def of_process(name: str) -> str:
+    """The group through which a worker process is woken."""
+    return snapshot.group(conf.PROGRESS_PREFIX, "process", name)
+
+
+def hint(key: str, seq: int, text: str | None = None, staff: str | None = None) -> dict[str, Any]:
+    """The event in a task's group. Without a snapshot it says: read the record."""
+    event: dict[str, Any] = {"type": "progress.update", "v": snapshot.VERSION, "id": key, "seq": seq}
+    if text is not None:
+        event["snapshot"], event["staff"] = text, staff
+    return event
+
+
+def layer() -> Any:
+    """The channel layer that carries hints. Raises `ProgressError` when none is configured."""
+    found = get_channel_layer(conf.PROGRESS_CHANNEL_LAYER)
+    if found is None:
+        raise ProgressError(
+            f"CHANNEL_LAYERS has no {conf.PROGRESS_CHANNEL_LAYER!r}: configure it, or name another alias "
+            "in PROGRESS_CHANNEL_LAYER."
+        )
+    return found

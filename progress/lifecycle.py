@@ -1,0 +1,234 @@
+"""The life of every task, from Celery's signals. No task needs to be changed.
+
+A task's child process reports its own start and end through its `Reporter`. The worker's main process knows
+what a child can no longer say: that it was killed, ran into its hard limit, was revoked or expired. Such a
+verdict names the execution it is about, and the record's rules refuse it when it comes too late.
+
+Nothing in Celery tells two executions of one message apart, so each delivery is given a random name of its own
+when it is received. `docs/architecture.md` has the table of signals; contact tests fail when Celery changes it.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import functools
+import logging
+import os
+import weakref
+from collections.abc import Callable
+from contextvars import Token
+from typing import Any, Final
+
+from celery import signals
+from celery.exceptions import Reject
+
+from . import publisher, sending, snapshot
+from .exceptions import TaskCancelled
+from .options import options_of
+from .reporter import Job, Reporter, outcome, running
+from .sending import EXEC, OWNER, TREE
+from .snapshot import State
+from .store import Write
+
+logger = logging.getLogger(__name__)
+
+REPLACED: Final = "Replaced by new task"  # the text of Celery's Ignore in Task.replace()
+
+# Deliveries that this main process has received and not yet finished, by task id.
+_deliveries: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
+# Executions that run in this process, by task id.
+_executions: dict[str, tuple[Reporter, Token[Reporter]]] = {}
+
+
+def reporter_of(task_id: str | None) -> Reporter | None:
+    """The reporter of a task that runs in this process."""
+    found = _executions.get(task_id or "")
+    return found[0] if found else None
+
+
+def _on_received(sender: Any, request: Any, **_kwargs: Any) -> None:
+    request.request_dict[EXEC] = os.urandom(8).hex()
+    _deliveries[request.id] = request
+
+
+def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) -> None:
+    options = options_of(task.name, task.run)
+    if not options.track:
+        return
+    request = task.request
+    execution = request.get(EXEC)
+    if execution is None or request.is_eager:  # nobody received it, or it inherited an older name
+        execution = os.urandom(8).hex()
+    job = Job(
+        key=snapshot.key(str(task_id)),
+        name=task.name,
+        exec=execution,
+        options=options,
+        title=options.titled(task.run, args or (), kwargs or {}),
+        owner=str(request.get(OWNER) or ""),
+        tree=snapshot.key(str(request.get(TREE) or request.root_id or task_id)),
+        parent=snapshot.key(request.parent_id) if request.parent_id else None,
+        root=snapshot.key(request.root_id) if request.root_id else None,
+        retries=request.retries or 0,
+        max_retries=task.max_retries,
+        worker=str(request.hostname or ""),
+    )
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job, bridge.wake)
+    _executions[task_id] = (reporter, running.set(reporter))
+    bridge.follow(reporter)
+
+
+def _on_success(sender: Any, result: Any, **_kwargs: Any) -> None:
+    if reporter := reporter_of(sender.request.id):
+        reporter.become(State.SUCCESS, result=result)
+
+
+def _on_failure(sender: Any, task_id: str, exception: BaseException, **_kwargs: Any) -> None:
+    if reporter := reporter_of(task_id):
+        reporter.become(State.FAILURE, error=exception)
+        _end_later_steps(sender.request, State.FAILURE)
+        return
+    state = State.REJECTED if isinstance(exception, Reject) else State.FAILURE
+    delivery = _deliveries.get(task_id)
+    request = delivery.request_dict if delivery is not None else {}
+    _verdict(sender, task_id, request, state, exception)
+
+
+def _on_retry(sender: Any, request: Any, reason: Any, **_kwargs: Any) -> None:
+    reporter = reporter_of(request.id)
+    if reporter is None:
+        # The main process announces a "retry" of what it interrupted at a cold shutdown. The message was
+        # acknowledged long ago; nobody will ever run it again.
+        _verdict(sender, request.id, request, State.LOST, None)
+        return
+    reporter.scheduled_for = _moment(getattr(reason, "when", None))
+    reporter.become(State.RETRY)
+
+
+def _on_revoked(sender: Any, request: Any, expired: bool = False, **_kwargs: Any) -> None:
+    if reporter := reporter_of(request.id):  # solo and threads: it runs in this very process
+        reporter.become(State.REVOKED)
+        return
+    _verdict(sender, request.id, request, State.REVOKED, Expired() if expired else None)
+
+
+def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None = None, **_kwargs: Any) -> None:
+    found = _executions.pop(task_id, None)
+    if found is None:
+        return
+    reporter, token = found
+    try:
+        running.reset(token)
+    except ValueError:  # the body ended in another context than it began in
+        running.set(token.old_value if isinstance(token.old_value, Reporter) else running.get())
+    if reporter.state is not State.STARTED:
+        return  # its end is told already
+    if (state == State.IGNORED and str(retval) == REPLACED) or (
+        state == State.REJECTED and getattr(retval, "requeue", False)
+    ):
+        reporter.become(State.PENDING)
+    elif state in (State.IGNORED, State.REJECTED):
+        reporter.become(State(state))
+        _end_later_steps(task.request, State.IGNORED)
+    # state None: interrupted. The main process's verdict follows, or the lease runs out.
+
+
+class Expired(Exception):
+    """Nobody took it before it expired."""
+
+    def __str__(self) -> str:
+        """The reason, in a sentence."""
+        return "No worker took the task before it expired."
+
+
+def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseException | None) -> None:
+    options = options_of(task.name, task.run)
+    if not options.track:
+        return
+    job = Job(snapshot.key(str(task_id)), task.name, request.get(EXEC) or "", options, title=options.title)
+    lineage = {
+        "owner": str(request.get(OWNER) or ""),
+        "tree": snapshot.key(str(request.get(TREE) or task_id)),
+    }
+    texts = Reporter(job).texts(State.PENDING)  # kept only if the record was lost
+    args = {"exec": job.exec, "state": str(state), **lineage, **texts, **outcome(options, error=error)}
+    publisher.get_publisher().submit(Write("verdict", job.key, args))
+    if state is not State.LOST:
+        _end_later_steps(request, state)
+
+
+def _end_later_steps(request: Any, state: State) -> None:
+    """Steps that wait for a task which did not succeed will never run; Celery tells only its backend."""
+    for step in sending.steps_of(request.get("chain"), request.get("chord")):
+        options = options_of(step["task"], None)
+        error = StepBefore() if state is State.FAILURE else None
+        args = {"exec": "", "state": str(state), **outcome(options, error=error)}
+        key = snapshot.key(step["options"]["task_id"])
+        publisher.get_publisher().submit(Write("verdict", key, args))
+
+
+class StepBefore(Exception):
+    """A step before it failed."""
+
+    def __str__(self) -> str:
+        """The reason, in a sentence."""
+        return "A step before this one failed."
+
+
+def cancel_execution(task: Any, reporter: Reporter) -> None:
+    """The body has stopped because somebody asked for it: say so to Celery, so that chains and chords end too."""
+    reporter.become(State.REVOKED)
+    _end_later_steps(task.request, State.REVOKED)
+    error = TaskRevoked(f"Cancelled: {reporter.job.name}")
+    task.backend.mark_as_failure(
+        task.request.id, error, request=task.request, state=State.REVOKED, call_errbacks=False
+    )
+
+
+class TaskRevoked(Exception):
+    """The task was cancelled on request."""
+
+
+def _moment(when: Any) -> str | None:
+    """An absolute time for a retry's `when`: a datetime, or seconds from now."""
+    if isinstance(when, dt.datetime):
+        return when.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if isinstance(when, (int, float)):
+        return snapshot.iso(int((dt.datetime.now(dt.UTC).timestamp() + when) * 1_000_000))
+    return None
+
+
+def _guarded(handler: Callable[..., None]) -> Callable[..., None]:
+    """No mistake of ours may reach the task, its sender or the worker."""
+
+    @functools.wraps(handler)
+    def call(*args: Any, **kwargs: Any) -> None:
+        try:
+            handler(*args, **kwargs)
+        except TaskCancelled:
+            raise
+        except Exception:
+            logger.exception("Progress could not follow a task (%s)", handler.__name__)
+
+    return call
+
+
+_HANDLERS: Final[dict[Any, Callable[..., None]]] = {
+    signals.before_task_publish: sending.before_task_publish,
+    signals.task_received: _on_received,
+    signals.task_prerun: _on_prerun,
+    signals.task_success: _on_success,
+    signals.task_failure: _on_failure,
+    signals.task_retry: _on_retry,
+    signals.task_revoked: _on_revoked,
+    signals.task_postrun: _on_postrun,
+    signals.worker_process_shutdown: lambda **_kwargs: publisher.stop(),
+    signals.worker_shutdown: lambda **_kwargs: publisher.stop(),
+}
+
+
+def connect() -> None:
+    """Listen to Celery. Calling it again changes nothing."""
+    for signal, handler in _HANDLERS.items():
+        signal.connect(_guarded(handler), weak=False, dispatch_uid="progress")

@@ -1,0 +1,126 @@
+"""What clients may say, parsed and bounded. Pure. `docs/protocol.md` is the contract."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .exceptions import ProgressError
+
+MAX_FRAME_BYTES: Final = 16 * 1024
+MAX_IDS: Final = 500  # in one message
+FRAMES_PER_SECOND: Final = 20.0  # sustained
+BURST: Final = 60  # frames at once, for a page that has just opened
+
+
+class ProtocolError(ProgressError):
+    """A frame was not a JSON object; the connection is closed with 4400."""
+
+
+class BadMessage(ProgressError):
+    """A message has a wrong field; it is answered by ``refused`` with this text as ``detail``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a client."""
+
+    type: str
+    ref: Any = None
+    ids: tuple[str, ...] = ()
+    token: str | None = None
+    every: float | None = None  # seconds
+    mine: bool = False
+    everything: bool = False  # "all"
+    after: str | None = None
+
+
+# Fields of each message; those in the second place may be left out.
+_FORMS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
+    "watch": (frozenset(), frozenset({"ids", "mine", "tree", "token", "every_ms"})),
+    "unwatch": (frozenset(), frozenset({"ids", "all"})),
+    "cancel": (frozenset({"id"}), frozenset()),
+    "logs": (frozenset({"id"}), frozenset({"after"})),
+    "token": (frozenset({"token"}), frozenset()),
+    "ping": (frozenset(), frozenset()),
+}
+
+
+def parse(text: str) -> Message:
+    """The message in a frame. Raises `ProtocolError` for no JSON object, `BadMessage` for a wrong one.
+
+    Unknown fields are ignored; a message that could mean nothing is refused.
+    """
+    try:
+        raw = json.loads(text)
+    except (ValueError, RecursionError):
+        raise ProtocolError("Expected a JSON object in a text frame, got something else.") from None
+    if not isinstance(raw, dict):
+        raise ProtocolError(f"Expected a JSON object in a text frame, got {type(raw).__name__}.")
+    kind = raw.get("type")
+    if not isinstance(kind, str) or kind not in _FORMS:
+        raise BadMessage(f"type must be one of {', '.join(_FORMS)}.")
+    required, optional = _FORMS[kind]
+    if missing := sorted(required - raw.keys()):
+        raise BadMessage(f"{kind} needs {', '.join(missing)}.")
+    given = {name: raw[name] for name in required | optional if raw.get(name) is not None}
+    message = Message(kind, raw.get("ref"), **_fields(given))
+    nothing_meant = not (message.ids or message.mine or message.everything)
+    if kind in ("watch", "unwatch") and nothing_meant:
+        raise BadMessage(f"{kind} needs ids" + (", or mine." if kind == "watch" else ", or all."))
+    return message
+
+
+def _fields(given: dict[str, Any]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if "tree" in given:
+        raise BadMessage("tree cannot be watched by this server: watch the ids of its tasks.")
+    for name in ("id", "ids"):
+        if name in given:
+            fields["ids"] = _ids(given[name] if name == "ids" else [given[name]])
+    for name in ("token", "after"):
+        if name in given:
+            fields[name] = _text(name, given[name])
+    for name, attribute in (("mine", "mine"), ("all", "everything")):
+        if name in given:
+            if given[name] is not True:
+                raise BadMessage(f"{name} must be true.")
+            fields[attribute] = True
+    if "every_ms" in given:
+        every = given["every_ms"]
+        if isinstance(every, bool) or not isinstance(every, (int, float)) or not 0 <= every <= 60_000:
+            raise BadMessage("every_ms must be a number from 0 to 60000.")
+        fields["every"] = every / 1000
+    return fields
+
+
+def _ids(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and name for name in value):
+        raise BadMessage("ids must be a list of texts.")
+    if len(value) > MAX_IDS:
+        raise BadMessage(f"ids may name {MAX_IDS} tasks in one message.")
+    return tuple(dict.fromkeys(value))
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise BadMessage(f"{name} must be text.")
+    return value
+
+
+@dataclass(slots=True)
+class Allowance:
+    """A bucket that holds back floods: `BURST` frames, refilled at `FRAMES_PER_SECOND`."""
+
+    left: float = BURST
+    at: float = field(default=0.0)
+
+    def take(self, now: float) -> bool:
+        """Use one frame at the time `now` (s, monotonic); False when there is none left."""
+        self.left = min(BURST, self.left + (now - self.at) * FRAMES_PER_SECOND) if self.at else self.left
+        self.at = now
+        if self.left < 1:
+            return False
+        self.left -= 1
+        return True

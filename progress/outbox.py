@@ -1,0 +1,114 @@
+"""What one connection is still to be sent: the newest snapshot of each task, never a queue.
+
+So the memory that a slow reader costs is bounded by the number of tasks it watches, whatever their rate.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+from .servers import Flow
+
+logger = logging.getLogger(__name__)
+
+STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
+FRAME_BYTES: Final = 64 * 1024  # several snapshots share a frame up to about this size
+
+
+class Shown:
+    """A snapshot on its way to many readers: encoded once per view, framed once per moment."""
+
+    __slots__ = ("_framed_at", "_frames", "_now", "key", "logs_to", "public", "seq", "staff")
+
+    def __init__(
+        self, key: str, seq: int, public: str, staff: str, *, logs_to: str | None, now: Callable[[], str]
+    ) -> None:
+        self.key, self.seq = key, seq
+        self.public, self.staff = public, staff
+        self.logs_to = logs_to
+        self._now = now
+        self._framed_at = 0.0
+        self._frames: dict[bool, str] = {}
+
+    def frame(self, staff: bool) -> str:
+        """The whole frame for a reader of this task alone; the same text for all who get it now."""
+        moment = time.monotonic()
+        if moment - self._framed_at > 0.1:  # seconds; `at` is what ages are counted from
+            self._frames.clear()
+            self._framed_at = moment
+        if staff not in self._frames:
+            self._frames[staff] = frame([self.staff if staff else self.public], self._now())
+        return self._frames[staff]
+
+
+def frame(items: list[str], at: str) -> str:
+    """A `snapshots` message of ready snapshots."""
+    return f'{{"type":"snapshots","at":"{at}","items":[{",".join(items)}]}}'
+
+
+class Outbox:
+    """Sends the newest of each task as fast as the reader takes it, at most once per `every` seconds."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]], flow: Flow, now: Callable[[], str]) -> None:
+        self.every = 0.0  # seconds
+        self._send, self._flow, self._now = send, flow, now
+        self._waiting: dict[str, tuple[Shown, bool]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._last = 0.0
+
+    @property
+    def stuck(self) -> bool:
+        """True while the reader takes nothing."""
+        return self._flow.stuck
+
+    def put(self, shown: Shown, staff: bool) -> None:
+        """Replace what was still to be said about this task."""
+        self._waiting[shown.key] = (shown, staff)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._drain())
+
+    def drop(self, key: str) -> None:
+        """Say nothing more about this task."""
+        self._waiting.pop(key, None)
+
+    def close(self) -> None:
+        """End the sending task."""
+        self._waiting.clear()
+        if self._task is not None:
+            self._task.cancel()
+
+    async def _drain(self) -> None:
+        while self._waiting:
+            if self._flow.stuck and not await self._unstuck():
+                return
+            if (pause := self._last + self.every - time.monotonic()) > 0 and self.every:
+                await asyncio.sleep(pause)
+            self._last = time.monotonic()
+            await self._send({"type": "websocket.send", "text": self._take()})
+
+    async def _unstuck(self) -> bool:
+        try:
+            async with asyncio.timeout(STUCK_SECONDS):
+                await self._flow.ready()
+        except TimeoutError:
+            logger.info("A reader took nothing for %d s and is cut", STUCK_SECONDS)
+            self._flow.abort()
+            return False
+        return True
+
+    def _take(self) -> str:
+        if len(self._waiting) == 1:
+            _, (shown, staff) = self._waiting.popitem()
+            return shown.frame(staff)
+        items, size = [], 0
+        for key in list(self._waiting):
+            shown, staff = self._waiting.pop(key)
+            items.append(shown.staff if staff else shown.public)
+            size += len(items[-1])
+            if size > FRAME_BYTES:
+                break
+        return frame(items, self._now())

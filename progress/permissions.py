@@ -1,0 +1,86 @@
+"""Who may do what with a task. Deny by default; unknown and forbidden get the same answer.
+
+A task may be watched and cancelled by its owner, watched by staff with ``task_progress.view_taskrun``, cancelled
+by staff with ``task_progress.cancel_taskrun``, and both as far as a watch token says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .owners import owner_id
+from .record import Record
+from .tokens import WatchToken
+
+VIEW: Final = "task_progress.view_taskrun"
+CANCEL: Final = "task_progress.cancel_taskrun"
+START: Final = "task_progress.start_taskrun"
+
+
+@dataclass(frozen=True, slots=True)
+class Viewer:
+    """Somebody who looks: who it is ("" = nobody) and which of our permissions they hold as staff."""
+
+    user: str = ""
+    permissions: frozenset[str] = frozenset()
+
+    def may(self, action: str, record: Record | None) -> bool:
+        """True if this viewer may "watch" or "cancel" the task; False if there is no such task."""
+        return record is not None and action in rights("", Claim.of(record), self).actions
+
+    def staff(self, record: Record) -> bool:
+        """True if this viewer sees the staff view of the task."""
+        return VIEW in self.permissions
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What of a record decides who may see it."""
+
+    owner: str
+    tree: str
+
+    @classmethod
+    def of(cls, record: Record) -> Claim:
+        """The claim in a record."""
+        return cls(record.owner, record.tree)
+
+
+@dataclass(frozen=True, slots=True)
+class Rights:
+    """What somebody may do with one task, and until when (None = as long as the session lasts)."""
+
+    actions: frozenset[str] = frozenset()
+    staff: bool = False
+    until: str | None = None
+    tokens: tuple[WatchToken, ...] = field(default=())
+
+
+def viewer_of(user: Any) -> Viewer:
+    """The viewer that a user object is. Asks the database for their permissions."""
+    if not owner_id(user) or not getattr(user, "is_active", False):
+        return Viewer()
+    held = [name for name in (VIEW, CANCEL, START) if user.is_staff and user.has_perm(name)]
+    return Viewer(owner_id(user), frozenset(held))
+
+
+def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] = ()) -> Rights:
+    """What session and tokens together allow: the union. Pure, no I/O."""
+    actions = set()
+    if viewer.user and viewer.user == claim.owner:
+        actions |= {"watch", "cancel"}
+    if VIEW in viewer.permissions:
+        actions.add("watch")
+        if CANCEL in viewer.permissions:
+            actions.add("cancel")
+    covering = tuple(token for token in tokens if not token.expired and token.key in (key, claim.tree) and token.key)
+    if "watch" in actions:
+        until = None
+    else:
+        lasting = [token for token in covering if "watch" in token.actions]
+        until = max(lasting, key=lambda token: token.expires).until if lasting else None
+    for token in covering:
+        actions |= token.actions
+    return Rights(frozenset(actions), VIEW in viewer.permissions, until, covering)

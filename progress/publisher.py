@@ -1,0 +1,400 @@
+"""The one bridge from synchronous code to the channel layer.
+
+``async_to_sync(channel_layer.group_send)`` per update costs a thread, an event loop and a Redis connection each
+time (2–4 ms). Here it is entered once per process, around a loop that lives as long as the process and awaits
+``group_send`` itself: one thread, one loop, one batch of everything that changed.
+
+The record is stored first, the hint is sent second; a lost hint costs a watcher seconds, never the truth. While
+Redis is away nothing is queued but the newest state of each task.
+
+The thread ends by `stop`: the executor behind ``async_to_sync`` is joined at interpreter exit before ``atexit``
+runs, so a loop that merely went on would hang every worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from asgiref.sync import async_to_sync
+
+from . import groups, snapshot
+from .conf import conf
+from .exceptions import ProgressError
+from .record import Record, Status
+from .reporter import Reporter
+from .snapshot import FINAL, State
+from .store import Answer, Store, Write, get_store
+
+logger = logging.getLogger(__name__)
+
+DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
+RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
+SEND_TIMEOUT: Final = 1.0  # seconds; a hint that takes longer is dropped
+BACKLOG: Final = 10_000  # ended tasks remembered while Redis is away; the oldest are given up
+# An execution is over for us when the store says one of these.
+OVER: Final = frozenset({Status.FENCED, Status.ENDED})
+
+
+def send_now(group: str, event: dict[str, Any]) -> None:
+    """Send one event and wait for it: for a process that reports once and has no loop to keep (2–4 ms)."""
+    channel_layer = groups.layer()
+    async_to_sync(channel_layer.group_send)(group, event)
+
+
+@dataclass(slots=True)
+class _Sent:
+    """What the publisher knows of a reporter: the last thing said, and when it may speak again."""
+
+    current: float = -1
+    changes: int = -1
+    due: float = 0.0
+    fence: int = 0
+    n: int = 0
+    attempt: int = 0
+    run: int = 1
+    seq: int = 0
+    logged: int = 0
+
+
+@dataclass(slots=True)
+class _Inbox:
+    """What other threads hand over. Deques: appending is atomic."""
+
+    reporters: deque[Reporter] = field(default_factory=deque)
+    once: deque[Write] = field(default_factory=deque)
+    hints: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
+
+
+class Publisher:
+    """One thread and one event loop that store and announce what this process's tasks say."""
+
+    def __init__(self) -> None:
+        self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
+        self.control_group = groups.of_process(self.process)
+        self._inbox = _Inbox()
+        self._sent: dict[Reporter, _Sent] = {}
+        self._by_key: dict[str, Reporter] = {}
+        self._once: deque[Write] = deque(maxlen=BACKLOG)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._woken: asyncio.Event | None = None
+        self._listener: asyncio.Task[None] | None = None
+        self._stopping = False
+        self._retry_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="progress-publisher", daemon=True)
+
+    # --- Called from other threads -------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        # Load here what the thread would load: a worker that forks while another thread is importing leaves
+        # its child with a lock that nobody will release.
+        groups.layer()
+        get_store()
+        self._thread.start()
+
+    def follow(self, reporter: Reporter) -> None:
+        """Publish `reporter` from now until its execution is over."""
+        self._inbox.reporters.append(reporter)
+        self.wake()
+
+    def submit(self, write: Write) -> None:
+        """Store a write that belongs to no reporter, then announce it: the main process's verdict on a task."""
+        self._inbox.once.append(write)
+        self.wake()
+
+    def announce(self, group: str, event: dict[str, Any]) -> None:
+        """Send a hint about something that is already stored."""
+        self._inbox.hints.append((group, event))
+        self.wake()
+
+    def wake(self) -> None:
+        """Something changed: look now. Never blocks."""
+        loop, woken = self._loop, self._woken
+        if loop is not None and woken is not None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: the process is leaving
+                loop.call_soon_threadsafe(woken.set)
+
+    def stop(self, timeout: float = DRAIN) -> None:
+        """Say what is still to be said, then end the thread. Waits at most about `timeout` seconds."""
+        self._stopping = True
+        self.wake()
+        if self._thread.is_alive() and self._thread is not threading.current_thread():
+            self._thread.join(timeout + SEND_TIMEOUT)
+
+    # --- In the thread -------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            async_to_sync(self._serve)()
+        except Exception:
+            logger.exception("The progress publisher of process %s ended; its tasks run on unseen", os.getpid())
+
+    async def _serve(self) -> None:
+        self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
+        deadline: float | None = None
+        try:
+            while True:
+                if self._stopping:
+                    deadline = deadline or time.monotonic() + DRAIN
+                    if self._nothing_left() or time.monotonic() >= deadline:
+                        return
+                elif (pause := self._pause()) != 0:
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await self._woken.wait()
+                self._woken.clear()
+                await self._look()
+        finally:
+            await self._leave()
+
+    async def _look(self) -> None:
+        self._take_in()
+        try:
+            await self._publish(get_store())
+        except ProgressError as error:
+            logger.debug("Progress is kept for later: %s", error)
+            self._retry_at = time.monotonic() + RETRY_AFTER
+            if self._stopping:
+                await asyncio.sleep(0.05)  # no hammering during the last second
+
+    def _take_in(self) -> None:
+        inbox = self._inbox
+        while inbox.reporters:
+            reporter = inbox.reporters.popleft()
+            self._sent[reporter] = _Sent()
+            self._by_key[reporter.job.key] = reporter
+            if self._listener is None:
+                self._listener = asyncio.create_task(self._listen())
+        while inbox.once:
+            self._once.append(inbox.once.popleft())
+        if len(self._sent) > BACKLOG:
+            ended = [reporter for reporter in self._sent if reporter.state in FINAL]
+            for reporter in ended[: len(self._sent) - BACKLOG]:
+                self._forget(reporter)
+
+    def _pause(self) -> float | None:
+        """Seconds until something is due; None = until woken."""
+        now = time.monotonic()
+        if self._inbox.reporters or self._inbox.once or self._inbox.hints:
+            return 0
+        if self._once:
+            return max(self._retry_at - now, 0)
+        due = [sent.due for reporter, sent in self._sent.items() if not reporter.attention]
+        return None if not due else max(min(due), self._retry_at, now) - now
+
+    def _nothing_left(self) -> bool:
+        """True when all has been said, as far as it is an end: the last value of a running task is none."""
+        inbox = self._inbox
+        waiting = inbox.reporters or inbox.once or inbox.hints or self._once
+        return not waiting and not any(_changed(reporter, sent) for reporter, sent in self._sent.items())
+
+    # --- Storing and announcing ----------------------------------------------------------------------------
+
+    async def _publish(self, store: Store) -> None:
+        now = time.monotonic()
+        if now >= self._retry_at or self._stopping:
+            ready = self._ready(now)
+            await self._store_logs(store, ready)
+            await self._save(store, ready)
+            await self._store_once(store)
+        while self._inbox.hints:
+            await self._send(*self._inbox.hints.popleft())
+
+    def _ready(self, now: float) -> list[Reporter]:
+        ready = []
+        for reporter, sent in self._sent.items():
+            if reporter.attention and not _changed(reporter, sent):
+                continue
+            if not _changed(reporter, sent):
+                if sent.due <= now:
+                    # Nothing new for a whole interval: sleep until the next change. It is looked at once more,
+                    # because the task may have gone on between the two lines.
+                    reporter.attention = True
+                    if not _changed(reporter, sent):
+                        continue
+                else:
+                    continue
+            if sent.due <= now or reporter.state is not State.STARTED or self._stopping:
+                ready.append(reporter)
+        return ready
+
+    async def _store_logs(self, store: Store, ready: list[Reporter]) -> None:
+        for reporter in ready:
+            if reporter.logs:
+                lines = reporter.logs[:]
+                reporter.logs_to = await store.aappend_logs(reporter.job.key, lines)
+                del reporter.logs[: len(lines)]
+
+    async def _save(self, store: Store, ready: list[Reporter]) -> None:
+        writes: list[Write] = []
+        saved: list[tuple[Reporter, float, int, State]] = []
+        for reporter in ready:
+            # What is read first may be older than what is written; then it is simply sent once more.
+            current, changes, state = reporter.current, reporter.changes, reporter.state
+            try:
+                writes.append(Write("save", reporter.job.key, self._arguments(reporter, state)))
+            except Exception:
+                logger.exception("Progress of task %s cannot be shown", reporter.job.name)
+                self._forget(reporter)
+                continue
+            saved.append((reporter, current, changes, state))
+        if not writes:
+            return
+        answers = await store.awrite_many(writes)
+        for (reporter, current, changes, state), write, answer in zip(saved, writes, answers, strict=True):
+            sent = self._sent[reporter]
+            sent.current, sent.changes = current, changes
+            await self._after_save(store, reporter, write, answer)
+            if state in FINAL or answer.status in OVER or state in snapshot.WAITING:
+                self._forget(reporter)
+
+    def _arguments(self, reporter: Reporter, state: State) -> dict[str, Any]:
+        sent, job = self._sent[reporter], reporter.job
+        sent.n += 1
+        if state is State.STARTED and (reporter.changes or reporter.current):
+            state = State.PROGRESS
+        return {
+            "exec": job.exec,
+            "fence": sent.fence,
+            "n": sent.n,
+            "age": int((time.monotonic() - reporter.began) * 1_000_000),
+            "state": str(state),
+            "attempt": sent.attempt,
+            "run": sent.run,
+            "owner": job.owner,
+            "tree": job.tree,
+            "process": self.process,
+            "seen": sent.seq,
+            **reporter.texts(state),
+        }
+
+    async def _after_save(self, store: Store, reporter: Reporter, write: Write, answer: Answer) -> None:
+        sent, head, key = self._sent[reporter], answer.head, write.key
+        first = sent.fence == 0
+        interval = conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL
+        sent.due = time.monotonic() + interval
+        if not answer.accepted:
+            return
+        sent.fence, sent.attempt, sent.run, sent.seq = head.fence, head.attempt, head.run, head.seq
+        if head.control:
+            reporter.ask_cancel()
+        texts = {name: str(write.args[name]) for name in ("fraction", "body", "public", "staff")}
+        ends = {name: str(write.args.get(name, "")) for name in ("outcome", "outcome_staff")}
+        shown = _with_texts(head, {**texts, **ends})
+        await self._send(groups.of_key(key), groups.hint(key, head.seq, shown.text(), shown.text(staff=True)))
+        if first and head.owner:
+            if not head.queued_at:  # nobody could record that it was sent
+                await store.aadd_to_mine(head.owner, key, answer.now)
+            await self._send(groups.of_owner(head.owner), groups.hint(key, head.seq))
+
+    async def _store_once(self, store: Store) -> None:
+        while self._once:
+            write = self._once[0]
+            (answer,) = await store.awrite_many([write])
+            self._once.popleft()
+            if answer.accepted:
+                await self._send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
+
+    async def _send(self, group: str, event: dict[str, Any]) -> None:
+        try:
+            async with asyncio.timeout(SEND_TIMEOUT):
+                await groups.layer().group_send(group, event)
+        except Exception as error:  # noqa: BLE001 (a layer may raise anything; the record has the truth)
+            logger.debug("A progress hint was lost: %r", error)
+
+    def _forget(self, reporter: Reporter) -> None:
+        self._sent.pop(reporter, None)
+        if self._by_key.get(reporter.job.key) is reporter:
+            del self._by_key[reporter.job.key]
+
+    # --- Being woken ---------------------------------------------------------------------------------------
+
+    async def _listen(self) -> None:
+        """Follow the control group: a first watcher and a wish to cancel should not wait for the next save."""
+        while True:
+            try:
+                layer = groups.layer()
+                channel = await layer.new_channel()
+                await layer.group_add(self.control_group, channel)
+                while True:
+                    self._control(await layer.receive(channel))
+            except Exception as error:  # noqa: BLE001 (a layer may raise anything; saves carry the same news)
+                logger.debug("The control group of this process fell silent: %r", error)
+                await asyncio.sleep(RETRY_AFTER)
+
+    def _control(self, event: dict[str, Any]) -> None:
+        reporter = self._by_key.get(str(event.get("id")))
+        if reporter is None:
+            return
+        if event.get("cancel"):
+            reporter.ask_cancel()
+        self._sent[reporter].due = 0
+        self.wake()
+
+    async def _leave(self) -> None:
+        self._loop = None
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+        with contextlib.suppress(Exception):
+            if close := getattr(get_store(), "aclose", None):
+                await close()
+
+
+def _changed(reporter: Reporter, sent: _Sent) -> bool:
+    return reporter.changes != sent.changes or reporter.current != sent.current
+
+
+def _with_texts(head: Record, texts: dict[str, str]) -> Record:
+    values = {name: getattr(head, name) for name in head.__dataclass_fields__}
+    return Record(**{**values, **texts})
+
+
+# --- One per process ---------------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_publisher: Publisher | None = None
+# A forked child keeps its parent's publisher referenced: closing an inherited transport would remove the
+# parent's descriptor from the epoll instance that both share, and freeze the parent.
+_inherited: list[Publisher] = []
+
+
+def get_publisher() -> Publisher:
+    """This process's publisher, started when it is first needed."""
+    global _publisher
+    if _publisher is None:
+        with _lock:
+            if _publisher is None:
+                fresh = Publisher()
+                fresh.start()
+                _publisher = fresh
+    return _publisher
+
+
+def stop() -> None:
+    """End this process's publisher, if it has one; the next report starts another."""
+    global _publisher
+    leaving, _publisher = _publisher, None
+    if leaving is not None:
+        leaving.stop()
+
+
+def _after_fork() -> None:
+    global _publisher, _lock
+    _lock = threading.Lock()
+    if _publisher is not None:
+        _inherited.append(_publisher)
+        _publisher = None
+
+
+os.register_at_fork(after_in_child=_after_fork)
+# Before the threads of executors are joined, which `atexit` would come after.
+threading._register_atexit(stop)  # type: ignore[attr-defined]

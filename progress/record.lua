@@ -1,0 +1,156 @@
+-- The rules of record.py, run by Redis: one write on one record, decided atomically.
+--
+-- KEYS[1]  the record's hash
+-- ARGV     operation, then name, value, name, value, …  (the arguments that record.apply documents, and
+--          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds)
+-- returns  status, Redis time (µs), then the head of the record as it is now (names in HEAD)
+--
+-- Numbers are written with %.0f: tostring() and cjson lose the last digits of a seq.
+
+local HEAD = {'seq', 'exec', 'fence', 'n', 'attempt', 'run', 'state', 'control', 'watched_until',
+              'queued_at', 'started_at', 'updated_at', 'finished_at', 'owner', 'tree', 'waits', 'process'}
+local NUMBERS = {seq = 0, fence = 0, n = 0, attempt = 0, run = 1, watched_until = 0,
+                 queued_at = 0, started_at = 0, updated_at = 0, finished_at = 0}
+local TEXTS = {'fraction', 'body', 'public', 'staff', 'outcome', 'outcome_staff'}
+local FINAL = {SUCCESS = true, FAILURE = true, REVOKED = true, IGNORED = true, REJECTED = true}
+local LIVE = {STARTED = true, PROGRESS = true, LOST = true}
+
+local key, op = KEYS[1], ARGV[1]
+local a = {}
+for i = 2, #ARGV, 2 do a[ARGV[i]] = ARGV[i + 1] end
+
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+
+local stored = redis.call('HMGET', key, unpack(HEAD))
+local old = {}
+for i, name in ipairs(HEAD) do
+  local value = stored[i] or ''
+  old[name] = NUMBERS[name] and (tonumber(value) or NUMBERS[name]) or value
+end
+local exists = old.state ~= ''
+local ended = FINAL[old.state]
+
+local function num(name, default) return tonumber(a[name]) or default end
+local function next_seq() return math.max(old.seq + 1, num('seen', 0) + 1, now) end
+
+-- Every operation returns its status and what to change; nil = nothing.
+local operations = {}
+
+local function with_texts(changes)
+  for _, name in ipairs(TEXTS) do
+    if a[name] then changes[name] = a[name] end
+  end
+  return changes
+end
+
+function operations.queue()
+  local seq = next_seq()
+  if not exists or (ended and not a.again) then
+    return 'accepted', with_texts({
+      seq = seq, exec = '', fence = exists and seq or 0, n = 0, attempt = 0,
+      run = exists and old.run + 1 or 1, state = 'PENDING', control = '', queued_at = now, started_at = 0,
+      updated_at = now, finished_at = 0, owner = a.owner or '', tree = a.tree or '',
+      waits = a.waits or '', process = '',
+      fraction = '', body = '', public = '', staff = '', outcome = '', outcome_staff = ''})
+  end
+  if ended then return 'ended' end
+  if old.waits ~= '' and not a.waits then
+    return 'accepted', with_texts({seq = seq, waits = '', queued_at = now, updated_at = now})
+  end
+  return 'refused'
+end
+
+function operations.save()
+  local fence, n, began = num('fence', 0), num('n', 0), now - num('age', 0)
+  local first = fence == 0 and (not exists or old.exec ~= a.exec)
+  if first then
+    if exists and began < old.fence and old.fence <= now then return 'fenced' end
+  elseif exists then
+    if fence == 0 then fence = old.fence end
+    if fence < old.fence then return 'fenced' end
+    if fence == old.fence and ended then return 'ended' end
+    if fence == old.fence and n <= old.n then return 'stale' end
+  end
+  local seq = next_seq()
+  local changes = {
+    seq = seq, exec = a.exec, n = n, state = a.state, waits = '', process = a.process or '',
+    updated_at = now, finished_at = FINAL[a.state] and now or 0, outcome = '', outcome_staff = ''}
+  if not exists then
+    changes.run = math.max(num('run', 1), 1)
+    changes.owner, changes.tree = a.owner or '', a.tree or ''
+  end
+  if first then
+    changes.fence, changes.attempt, changes.started_at = seq, old.attempt + 1, began
+  elseif old.fence ~= fence or not exists then
+    changes.fence, changes.attempt, changes.started_at = fence, math.max(num('attempt', 1), 1), began
+  end
+  return 'accepted', with_texts(changes)
+end
+
+function operations.verdict()
+  if ended then return 'ended' end
+  if exists then
+    local own = old.exec == a.exec and a.exec ~= ''
+    if LIVE[old.state] then
+      if not own then return 'fenced' end
+    elseif own then
+      return 'fenced'
+    end
+  end
+  local changes = {
+    seq = next_seq(), state = a.state, waits = '', updated_at = now,
+    finished_at = FINAL[a.state] and now or 0}
+  -- Known from here on, so that its first write, should it still arrive, is recognised as late.
+  if a.exec and a.exec ~= '' then changes.exec = a.exec end
+  if not exists then
+    with_texts(changes)
+    changes.owner, changes.tree, changes.queued_at = a.owner or '', a.tree or '', now
+  end
+  changes.outcome, changes.outcome_staff = a.outcome or '', a.outcome_staff or ''
+  return 'accepted', changes
+end
+
+function operations.lost()
+  if not exists then return 'unknown' end
+  local unchanged = LIVE[old.state] and old.exec == a.exec and old.seq == num('seen', 0)
+  if not unchanged or old.state == 'LOST' then return 'refused' end
+  return 'accepted', {seq = next_seq(), state = 'LOST', updated_at = now}
+end
+
+function operations.cancel()
+  if not exists then return 'unknown' end
+  if ended then return 'ended' end
+  if old.control ~= '' then return 'same' end
+  return 'accepted', {seq = next_seq(), control = a.by, updated_at = now}
+end
+
+function operations.watch()
+  if not exists then return 'unknown' end
+  return 'accepted', {watched_until = math.max(old.watched_until, now + num('span', 0))}
+end
+
+local status, changes = operations[op]()
+if changes then
+  local flat = {}
+  for name, value in pairs(changes) do
+    flat[#flat + 1] = name
+    flat[#flat + 1] = type(value) == 'number' and string.format('%.0f', value) or value
+    if old[name] ~= nil then old[name] = value end
+  end
+  redis.call('HSET', key, unpack(flat))
+  local lifetime = a.ttl_live
+  if FINAL[old.state] then
+    local forgotten = old.owner == '' and old.watched_until == 0
+    lifetime = forgotten and a.ttl_forgotten or a.ttl_ended
+  end
+  if lifetime then redis.call('EXPIRE', key, lifetime) end
+end
+
+local reply = {status, string.format('%.0f', now)}
+for _, name in ipairs(HEAD) do
+  local value = old[name]
+  if NUMBERS[name] then value = string.format('%.0f', value) end
+  reply[#reply + 1] = value
+end
+return reply

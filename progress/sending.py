@@ -1,0 +1,135 @@
+"""What happens when a task is sent: it gets a record before any worker can see it.
+
+So "queued" and "no such task" differ, a fast worker is never first, and the owner is known from the start. The
+sender must not suffer: it waits 50 ms at the most, once, and never sees an exception of ours.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Final
+
+from celery import current_app
+
+from . import groups, snapshot
+from .exceptions import StoreUnavailable
+from .options import Options, options_of
+from .owners import owner_of_sending
+from .publisher import get_publisher
+from .record import Status
+from .reporter import NOBODY, Job, Reporter, running
+from .snapshot import State
+from .store import Answer, Write, get_store
+
+logger = logging.getLogger(__name__)
+
+# Message headers of ours. Celery carries custom headers over retries, but not to children.
+OWNER: Final = "progress-owner"
+TREE: Final = "progress-tree"
+EXEC: Final = "progress-exec"
+
+
+def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwargs: Any) -> None:
+    """Celery's signal: `headers` are those of the message and may be changed."""
+    function = function_of(sender)
+    options = options_of(sender, function)
+    if not options.track or not isinstance(headers, dict) or "id" not in headers:
+        return
+    parent = running.get()
+    headers.pop(EXEC, None)  # of the execution that retries; the next one is given its own
+    # A retry carries what was decided when the task was first sent.
+    if OWNER not in headers:
+        inherited = parent.job.owner if parent is not NOBODY else None
+        headers[OWNER] = owner_of_sending(sender, headers, inherited)
+    own_tree = headers.get("group") or headers.get("root_id") or headers["id"]
+    headers.setdefault(TREE, parent.job.tree or own_tree)
+    args, kwargs, embed = body if isinstance(body, (tuple, list)) and len(body) == 3 else ((), {}, {})
+    title = options.titled(function, args, kwargs)
+    again = bool(headers.get("retries") or headers.get("replaced_task_nesting"))
+    job = _job(headers, sender, options, title)
+    try:
+        answer = _queue(job, again=again, scheduled_for=headers.get("eta"))
+        if answer.accepted:
+            for step in _declared(embed or {}, job):
+                _queue(*step)
+    except StoreUnavailable as error:
+        logger.debug("Task %s is sent without a record: %s", sender, error)
+
+
+def _queue(job: Job, waits: str = "", again: bool = False, scheduled_for: str | None = None) -> Answer:
+    store = get_store()
+    waiting = Reporter(job)
+    waiting.scheduled_for = scheduled_for
+    args = {"owner": job.owner, "tree": job.tree, **waiting.texts(State.PENDING)}
+    if waits:
+        args["waits"] = waits
+    if again:
+        args["again"] = "1"
+    answer = store.write(Write("queue", job.key, args))
+    if answer.status is Status.ACCEPTED:
+        publisher = get_publisher()
+        publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
+        if answer.head.owner:
+            store.add_to_mine(answer.head.owner, job.key, answer.now)
+            publisher.announce(groups.of_owner(answer.head.owner), groups.hint(job.key, answer.head.seq))
+    return answer
+
+
+def _declared(embed: Mapping[str, Any], job: Job) -> Iterator[tuple[Job, str]]:
+    """Later steps that this message carries, each with the key it waits for.
+
+    The id that ``chain(…).delay()`` returns is that of the last step, which is published only when its turn
+    comes; without this it would be unknown until then.
+    """
+    before = job.key
+    for step in steps_of(embed.get("chain"), embed.get("chord")):
+        name, task_id = step["task"], step["options"]["task_id"]
+        function = function_of(name)
+        options = options_of(name, function)
+        if options.track:
+            title = options.titled(function, step.get("args") or (), step.get("kwargs") or {})
+            declared = Job(
+                key=snapshot.key(task_id),
+                name=name,
+                exec="",
+                options=options,
+                title=title,
+                owner=job.owner,
+                tree=job.tree,
+                parent=job.key,
+                root=job.root,
+            )
+            yield declared, before
+            before = declared.key
+
+
+def steps_of(chain: Sequence[Any] | None, chord: Any) -> list[Mapping[str, Any]]:
+    """The steps after this one, in the order in which they run: the rest of its chain, then its chord's body."""
+    steps = [*reversed(chain or []), *([chord] if chord else [])]
+    return [step for step in steps if isinstance(step, Mapping) and (step.get("options") or {}).get("task_id")]
+
+
+def _job(headers: Mapping[str, Any], name: str, options: Options, title: str) -> Job:
+    return Job(
+        key=snapshot.key(str(headers["id"])),
+        name=name,
+        exec="",
+        options=options,
+        title=title,
+        owner=str(headers.get(OWNER) or ""),
+        tree=snapshot.key(str(headers.get(TREE) or headers["id"])),
+        parent=_key_or_none(headers.get("parent_id")),
+        root=_key_or_none(headers.get("root_id")),
+        retries=int(headers.get("retries") or 0),
+    )
+
+
+def _key_or_none(task_id: Any) -> str | None:
+    return snapshot.key(str(task_id)) if task_id else None
+
+
+def function_of(name: str) -> Any:
+    """The body of the task `name`, if this process knows it."""
+    task = current_app.tasks.get(name)
+    return None if task is None else task.run

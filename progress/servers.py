@@ -1,0 +1,79 @@
+"""What we lean on in the ASGI servers, in one place. Contact tests fail when a server changes it.
+
+Daphne writes into a socket's buffer without ever asking whether the reader keeps up. Its transport tells,
+though: a producer that is registered on it is paused when the buffer is full and resumed when it has drained.
+Daphne's `send` is a partial of a method that knows the protocol, and the protocol knows the transport.
+Servers that wait inside `send` until the reader has caught up (uvicorn) need no help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import logging
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+
+class Flow:
+    """Whether a connection takes more data. Without a transport it always does."""
+
+    def __init__(self, transport: Any = None) -> None:
+        self._transport = transport
+        self._open = asyncio.Event()
+        self._open.set()
+        if transport is not None:
+            transport.unregisterProducer()
+            transport.registerProducer(self, True)
+
+    @property
+    def stuck(self) -> bool:
+        """True while the reader does not keep up."""
+        return not self._open.is_set()
+
+    async def ready(self) -> None:
+        """Return when the connection takes more data."""
+        await self._open.wait()
+
+    def abort(self) -> None:
+        """Cut the connection: what is in its buffer would never be read."""
+        if self._transport is not None:
+            self._transport.abortConnection()
+
+    # Twisted's IPushProducer.
+
+    def pauseProducing(self) -> None:  # noqa: N802
+        """Twisted: the buffer is full."""
+        self._open.clear()
+
+    def resumeProducing(self) -> None:  # noqa: N802
+        """Twisted: the buffer has drained."""
+        self._open.set()
+
+    def stopProducing(self) -> None:  # noqa: N802
+        """Twisted: the connection is gone."""
+        self._open.set()
+
+
+class FlowControl:
+    """Outermost ASGI wrapper: gives each socket its `Flow` as ``scope["progress.flow"]``."""
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Reach for the transport while `send` is still the server's own."""
+        if scope["type"] == "websocket":
+            scope = {**scope, "progress.flow": Flow(daphne_transport(send))}
+        await self.app(scope, receive, send)
+
+
+def daphne_transport(send: Any) -> Any:
+    """The Twisted transport behind Daphne's `send`; None on any other server."""
+    if not isinstance(send, functools.partial) or not send.args:
+        return None
+    transport = getattr(send.args[0], "transport", None)
+    if not all(hasattr(transport, name) for name in ("registerProducer", "abortConnection")):
+        return None
+    return transport

@@ -1,0 +1,175 @@
+"""What a task looks like to a reader: its states, the limits of each field, and which of two is newer.
+
+Pure: no I/O and nothing of ours is imported, so worker, server and tests share one truth.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import json
+import math
+import numbers
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from enum import StrEnum
+from typing import Any, Final
+from uuid import UUID
+
+from .exceptions import InvalidReport
+
+VERSION: Final = 1
+
+# Bytes of JSON that each part may take. Together with the head (about 450) both views stay below 4 KB.
+NAME_BYTES: Final = 200
+TITLE_BYTES: Final = 300
+UNIT_BYTES: Final = 40
+MESSAGE_BYTES: Final = 800
+META_BYTES: Final = 768
+RESULT_BYTES: Final = 400
+ERROR_BYTES: Final = 500
+WORKER_BYTES: Final = 100
+LOG_LINE_CHARACTERS: Final = 500
+
+# While a task runs its fraction stays below 1: 999 999 of 1 000 000 must not look finished, and neither
+# must a loop that is done while the task still tidies up.
+ALMOST_DONE: Final = 0.9999
+
+SAFE_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,200}")
+_HASHED_KEY: Final = re.compile(r"~[0-9a-f]{64}")
+# Control characters but tab and newline, and the marks that turn the direction of the text around them.
+_UNSEEN: Final = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class State(StrEnum):
+    """The states, in Celery's words, and LOST: nobody has heard of it, presumably it died."""
+
+    PENDING = "PENDING"
+    RECEIVED = "RECEIVED"
+    STARTED = "STARTED"
+    PROGRESS = "PROGRESS"
+    RETRY = "RETRY"
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+    REVOKED = "REVOKED"
+    IGNORED = "IGNORED"
+    REJECTED = "REJECTED"
+    LOST = "LOST"
+
+
+FINAL: Final = frozenset({State.SUCCESS, State.FAILURE, State.REVOKED, State.IGNORED, State.REJECTED})
+WAITING: Final = frozenset({State.PENDING, State.RECEIVED, State.RETRY})
+LIVE: Final = frozenset({State.STARTED, State.PROGRESS, State.LOST})
+
+
+def key(task_id: str) -> str:
+    """Name under which a task is stored and addressed: the id itself if it is a safe name, else a hash of it.
+
+    Celery ids may be any string; no Redis key, group or URL is ever built from one unchecked. A hashed key
+    addresses itself in URLs and messages, so ids of that very form are hashed as well.
+    """
+    if SAFE_NAME.fullmatch(task_id) and not _HASHED_KEY.fullmatch(task_id):
+        return task_id
+    return "~" + hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def address(name: str) -> str:
+    """The key that a client means by `name`: safe names are keys already, anything else is a raw task id."""
+    return name if SAFE_NAME.fullmatch(name) else key(name)
+
+
+def group(prefix: str, kind: str, name: str) -> str:
+    """Name of a channel-layer group, ``<prefix>.<kind>.<32 hex>``: valid on every layer (< 100 safe characters)."""
+    return f"{prefix}.{kind}.{hashlib.sha256(name.encode()).hexdigest()[:32]}"
+
+
+def is_newer(seq: int, seen: int) -> bool:
+    """True if a snapshot with `seq` replaces one with `seen`, whatever attempt or state either has."""
+    return seq > seen
+
+
+def fraction(current: float, total: float | None) -> float | None:
+    """How far a running task is, 0 ≤ f < 1, or None when that is unknown. Only success is 1."""
+    if total is None or total <= 0:
+        return None
+    return min(max(current / total, 0.0), ALMOST_DONE)
+
+
+def number(value: Any, name: str) -> float | int:
+    """`value` as a finite number; NaN and infinities become 0.
+
+    Accepts int, float, Decimal, Fraction and numpy's numbers. Raises `InvalidReport` for anything else.
+    """
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, (numbers.Real, Decimal)) or hasattr(value, "__float__"):
+        found = float(value)
+        if not math.isfinite(found):
+            return 0
+        return int(found) if found.is_integer() and abs(found) < 2**53 else found
+    raise InvalidReport(f"{name} must be a number, got {type(value).__name__}: pass an int or a float.")
+
+
+def total(value: Any) -> float | int | None:
+    """A total as it is shown: None (unknown) for None, NaN, infinities, zero and negative numbers."""
+    found = None if value is None else number(value, "total")
+    return found if found is not None and found > 0 else None
+
+
+def encode(value: Any) -> str:
+    """Compact JSON."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def clip(text: Any, limit: int) -> str:
+    """`text` without unseen characters, shortened with an ellipsis so that its JSON takes ≤ `limit` bytes."""
+    clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(text)[: limit + 1])
+    if len(encode(clean).encode()) <= limit and len(clean) <= limit:
+        return clean
+    while len(encode(clean).encode()) > limit - 3:
+        # Each pass removes at least one character and usually all that is too much.
+        surplus = len(encode(clean).encode()) - limit + 3
+        clean = clean[: -max(1, surplus // 6)]
+    return clean + "…"
+
+
+def plain(value: Any) -> Any:
+    """`value` in JSON's own types. Decimal, UUID, dates and numpy's numbers are converted.
+
+    Raises `InvalidReport` for what has no JSON form: nothing is guessed and nothing is pickled.
+    """
+    if value is None or isinstance(value, (bool, str)):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): plain(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [plain(item) for item in value]
+    if isinstance(value, (dt.datetime, dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, UUID):
+        return str(value)
+    try:
+        return number(value, "a value")
+    except (InvalidReport, ValueError, TypeError):
+        raise InvalidReport(
+            f"meta and results must be JSON-like, got {type(value).__name__}: convert it to text or numbers."
+        ) from None
+
+
+def meta_json(meta: Mapping[str, Any]) -> str:
+    """`meta` as JSON. Raises `InvalidReport` when it is no mapping, not JSON-like or larger than 768 bytes."""
+    if not isinstance(meta, Mapping):
+        raise InvalidReport(f"meta must be a mapping, got {type(meta).__name__}: pass a dict.")
+    text = encode(plain(meta))
+    if (size := len(text.encode("utf-8", "replace"))) > META_BYTES:
+        raise InvalidReport(f"meta must be ≤ {META_BYTES} bytes of JSON, got {size}: keep large data elsewhere.")
+    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+
+
+def iso(microseconds: int) -> str | None:
+    """A time of the record (µs since 1970, 0 = not yet) as ISO 8601 UTC with milliseconds."""
+    if not microseconds:
+        return None
+    moment = dt.datetime.fromtimestamp(microseconds // 1000 / 1000, dt.UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{microseconds // 1000 % 1000:03d}Z"

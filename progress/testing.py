@@ -1,0 +1,114 @@
+"""For test suites without Redis: a store in memory that follows the very same rules.
+
+    PROGRESS_STORE = "memory"
+    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+
+Not promised: anything between two processes, lifetimes, or speed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from . import record
+from .record import Record
+from .snapshot import iso
+from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
+
+
+def microseconds() -> int:
+    """The time of this process's clock, as Redis would give its own."""
+    return time.time_ns() // 1000
+
+
+class MemoryStore:
+    """A store in this process's memory. `clock` gives the time in µs."""
+
+    def __init__(self, clock: Callable[[], int] = microseconds) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._records: dict[str, Record] = {}
+        self._mine: dict[str, dict[str, int]] = {}
+        self._logs: dict[str, list[tuple[int, str, str]]] = {}
+        self._lines = 0
+
+    def write(self, write: Write) -> Answer:
+        """Apply one write."""
+        with self._lock:
+            now = self._clock()
+            status, new = record.apply(self._records.get(write.key), write.op, write.args, now)
+            if new is not None:
+                self._records[write.key] = new
+            return Answer(status, now, new or Record(state=""))
+
+    def control(self, key: str) -> str:
+        """Who asked to cancel `key`, or ""."""
+        record = self._records.get(key)
+        return record.control if record else ""
+
+    async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
+        """Apply writes in order."""
+        return [self.write(write) for write in writes]
+
+    def load(self, key: str) -> Record | None:
+        """The record of `key`, or None."""
+        return self._records.get(key)
+
+    def load_many(self, keys: Sequence[str]) -> list[Record | None]:
+        """The records of `keys`, None where there is none."""
+        return [self._records.get(key) for key in keys]
+
+    async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
+        """Like `load_many`."""
+        return self.load_many(keys)
+
+    def add_to_mine(self, owner: str, key: str, now: int) -> None:
+        """Remember that `key` is one of `owner`'s tasks."""
+        with self._lock:
+            tasks = self._mine.setdefault(owner, {})
+            tasks[key] = now
+            for oldest in sorted(tasks, key=tasks.__getitem__)[:-MINE_LIMIT]:
+                del tasks[oldest]
+
+    async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
+        """Like `add_to_mine`."""
+        self.add_to_mine(owner, key, now)
+
+    def mine(self, owner: str, limit: int = 50) -> list[str]:
+        """Keys of `owner`'s tasks, newest first."""
+        tasks = self._mine.get(owner, {})
+        return sorted(tasks, key=tasks.__getitem__, reverse=True)[:limit]
+
+    async def amine(self, owner: str, limit: int = 50) -> list[str]:
+        """Like `mine`."""
+        return self.mine(owner, limit)
+
+    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]]) -> str:
+        """Append (level, text) lines to the task's log; the answer is the cursor of the last."""
+        with self._lock:
+            kept = self._logs.setdefault(key, [])
+            for level, text in lines:
+                self._lines += 1
+                kept.append((self._lines, level, text))
+            del kept[:-LOG_LIMIT]
+            return f"{self._lines}-0"
+
+    def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
+        """Lines after the cursor `after` (None: the newest `limit`)."""
+        kept = self._logs.get(key, [])
+        seen = int(after.partition("-")[0]) if after else 0
+        chosen = [line for line in kept if line[0] > seen]
+        chosen = chosen[:limit] if after else chosen[-limit:]
+        if after:
+            truncated = bool(kept) and kept[0][0] > seen + 1
+        else:
+            truncated = bool(chosen) and chosen[0] != kept[0]
+        at = iso(self._clock()) or ""
+        lines = [{"at": at, "level": level, "text": text} for _, level, text in chosen]
+        return LogPage(lines, f"{chosen[-1][0]}-0" if chosen else after or "0-0", truncated)
+
+    async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
+        """Like `logs`."""
+        return self.logs(key, after, limit)

@@ -1,0 +1,17 @@
+"""The HTTP side of the protocol, for one ``path("progress/", include("progress.urls"))``."""
+
+from __future__ import annotations
+
+from django.urls import path
+
+from . import views
+
+app_name = "progress"
+
+urlpatterns = [
+    path("", views.several, name="several"),
+    path("healthz", views.healthz, name="healthz"),
+    path("readyz", views.readyz, name="readyz"),
+    path("<str:task_id>/", views.one, name="snapshot"),
+    path("<str:task_id>/cancel/", views.cancel, name="cancel"),
+]

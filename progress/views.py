@@ -1,0 +1,138 @@
+"""The same snapshots over HTTP: for scripts, for pages without sockets, for load balancers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.cache import patch_vary_headers
+from django.views.decorators.csrf import csrf_exempt, csrf_protect
+from django.views.decorators.http import require_GET, require_POST
+
+from . import snapshot
+from .conf import conf
+from .control import cancel as ask_cancel
+from .exceptions import InvalidToken, ProgressError, StoreUnavailable
+from .permissions import Claim, Rights, Viewer, rights, viewer_of
+from .record import Record, Status
+from .store import get_store
+from .tokens import WatchToken, read_token
+
+View = Callable[..., HttpResponse]
+NOT_FOUND = {"error": "not_found"}
+
+
+def _answers_json(view: View) -> View:
+    """Private, never stored; and what cannot be seen and what does not exist are one answer."""
+
+    @wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            response = view(request, *args, **kwargs)
+        except Http404:
+            response = JsonResponse(NOT_FOUND, status=404)
+        except StoreUnavailable:
+            response = JsonResponse({"error": "unavailable"}, status=503, headers={"Retry-After": "5"})
+        response["Cache-Control"] = "private, no-store"
+        patch_vary_headers(response, ["Cookie", "Authorization"])
+        return response
+
+    return answer
+
+
+@require_GET
+@_answers_json
+def one(request: HttpRequest, task_id: str) -> HttpResponse:
+    """The snapshot of one task."""
+    viewer, tokens = _who(request)
+    key = snapshot.address(task_id)
+    record = get_store().load(key)
+    right = _rights(key, record, viewer, tokens)
+    if record is None or "watch" not in right.actions:
+        raise Http404
+    etag = f'W/"{record.seq}-{"staff" if right.staff else "public"}"'
+    if etag in [part.strip() for part in request.headers.get("If-None-Match", "").split(",")]:
+        return HttpResponse(status=304, headers={"ETag": etag})
+    text = record.text(staff=right.staff)
+    return HttpResponse(text, content_type="application/json", headers={"ETag": etag})
+
+
+@require_GET
+@_answers_json
+def several(request: HttpRequest) -> HttpResponse:
+    """Snapshots of the tasks that ``?id=`` names, or of one's own (``?mine=1``); what may not be seen is left out."""
+    viewer, tokens = _who(request)
+    if "mine" in request.GET:
+        keys = get_store().mine(viewer.user) if viewer.user else []
+    else:
+        keys = [snapshot.address(name) for name in request.GET.getlist("id") if name]
+    keys = keys[: conf.PROGRESS_MAX_WATCHES]
+    items = []
+    for key, record in zip(keys, get_store().load_many(keys), strict=True):
+        right = _rights(key, record, viewer, tokens)
+        if record is not None and "watch" in right.actions:
+            items.append(record.text(staff=right.staff))
+    at = snapshot.iso(time.time_ns() // 1000)
+    return HttpResponse(f'{{"at":"{at}","items":[{",".join(items)}]}}', content_type="application/json")
+
+
+@csrf_exempt  # decided below: a bearer token is no cookie and needs no protection from other sites
+def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
+    """Ask the task to stop: 202 says that the wish was recorded."""
+    return _cancel(request, task_id) if _bearer(request) else _protected_cancel(request, task_id)
+
+
+@require_POST
+@_answers_json
+def _cancel(request: HttpRequest, task_id: str) -> HttpResponse:
+    viewer, tokens = _who(request)
+    key = snapshot.address(task_id)
+    right = _rights(key, get_store().load(key), viewer, tokens)
+    if not right.actions:
+        raise Http404
+    if "cancel" not in right.actions:
+        return JsonResponse({"error": "not_allowed"}, status=403)
+    if ask_cancel(key, viewer.user) is Status.ENDED:
+        return JsonResponse({"error": "ended"}, status=409)
+    return JsonResponse({"id": key, "action": "cancel"}, status=202)
+
+
+_protected_cancel = csrf_protect(_cancel)
+
+
+@require_GET
+def healthz(request: HttpRequest) -> HttpResponse:
+    """This process answers. Redis being away is no fault of this process, so it does not count here."""
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+@require_GET
+def readyz(request: HttpRequest) -> HttpResponse:
+    """This process answers and reaches the store."""
+    try:
+        get_store().load("readyz")
+    except ProgressError:
+        return HttpResponse("the store does not answer\n", status=503, content_type="text/plain")
+    return HttpResponse("ok\n", content_type="text/plain")
+
+
+def _bearer(request: HttpRequest) -> str | None:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" and token.strip() else None
+
+
+def _who(request: HttpRequest) -> tuple[Viewer, list[WatchToken]]:
+    """Session, or bearer token; with a token the cookie is ignored."""
+    if text := _bearer(request):
+        try:
+            return Viewer(), [read_token(text)]
+        except InvalidToken:
+            return Viewer(), []
+    return viewer_of(getattr(request, "user", None)), []
+
+
+def _rights(key: str, record: Record | None, viewer: Viewer, tokens: list[WatchToken]) -> Rights:
+    return Rights() if record is None else rights(key, Claim.of(record), viewer, tokens)

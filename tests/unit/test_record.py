@@ -1,0 +1,247 @@
+"""The rules of the record, in plain Python: what a writer can and cannot do to what people see."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import given, settings
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from progress.record import Record, Status, apply
+from progress.snapshot import FINAL, LIVE, State
+
+RUNNING = st.sampled_from(["STARTED", "PROGRESS", "RETRY", "PENDING"])
+ENDS = st.sampled_from(sorted(FINAL))
+EXECS = st.sampled_from(["a", "b", "c"])
+OWNERS = st.sampled_from(["", "1", "2"])
+
+
+def operations() -> st.SearchStrategy[tuple[str, dict]]:
+    """Any operation with any arguments that some process could send, in any order."""
+    seen = st.sampled_from([0, 0, 0, 10**15 + 5])
+    queue = st.fixed_dictionaries(
+        {"owner": OWNERS, "tree": OWNERS, "body": st.just('"id":"t"'), "seen": seen},
+        optional={"again": st.just("1"), "waits": st.just("before")},
+    )
+    save = st.fixed_dictionaries(
+        {
+            "exec": EXECS,
+            "fence": st.sampled_from([0, 0, -1, -2, 1]),  # negative: a fence that was really issued
+            "n": st.integers(1, 6),
+            "age": st.sampled_from([0, 5, 1_000_000]),
+            "state": RUNNING | ENDS,
+            "attempt": st.integers(1, 3),
+            "run": st.integers(1, 2),
+            "owner": OWNERS,
+            "body": st.sampled_from(['"id":"t"', '"id":"t","current":1']),
+            "fraction": st.sampled_from(["", "0.5"]),
+            "outcome": st.sampled_from(["", '"result":1']),
+            "seen": seen,
+        }
+    )
+    verdict = st.fixed_dictionaries(
+        {
+            "exec": EXECS | st.just(""),
+            "state": ENDS | st.just("LOST"),
+            "owner": OWNERS,
+            "body": st.just('"id":"t"'),
+            "outcome": st.just('"error":{"type":"error"}'),
+        }
+    )
+    lost = st.fixed_dictionaries({"exec": EXECS, "seen": st.sampled_from([0, -1])})
+    return st.one_of(
+        st.tuples(st.just("queue"), queue),
+        st.tuples(st.just("save"), save),
+        st.tuples(st.just("save"), save),
+        st.tuples(st.just("verdict"), verdict),
+        st.tuples(st.just("lost"), lost),
+        st.tuples(st.just("cancel"), st.fixed_dictionaries({"by": st.just("7")})),
+        st.tuples(st.just("watch"), st.fixed_dictionaries({"span": st.integers(0, 10**8)})),
+    )
+
+
+def resolve(args: dict, fences: list[int], seqs: list[int]) -> dict:
+    """`args` with the placeholders −1, −2 replaced by the newest or second newest number that was issued."""
+    resolved = dict(args)
+    for name, issued in (("fence", fences), ("seen", seqs)):
+        if resolved.get(name, 0) < 0:
+            place = resolved[name]
+            resolved[name] = issued[place] if len(issued) >= -place else 0
+    return resolved
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """Whatever is written in whatever order, these hold."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.record: Record | None = None
+        self.before: Record | None = None
+        self.step: tuple[str, dict, Status] | None = None
+        self.now = 10**15
+        self.fences: list[int] = []
+        self.seqs: list[int] = []
+
+    @rule(operation=operations(), passed=st.sampled_from([0, 1, 1000, -50]))
+    def write(self, operation: tuple[str, dict], passed: int) -> None:
+        op, args = operation
+        self.now += passed  # Redis's clock may also be set back
+        args = resolve(args, self.fences, self.seqs)
+        self.before = self.record
+        status, self.record = apply(self.record, op, args, self.now)
+        self.step = (op, args, status)
+        if self.record:
+            self.seqs.append(self.record.seq)
+            if not self.fences or self.record.fence > self.fences[-1]:
+                self.fences.append(self.record.fence)
+
+    @invariant()
+    def seq_rises_with_every_accepted_write_and_with_no_other(self) -> None:
+        if self.before and self.record and self.step and self.step[0] != "watch":
+            if self.step[2] is Status.ACCEPTED:
+                assert self.record.seq > self.before.seq
+            else:
+                assert self.record == self.before
+
+    @invariant()
+    def a_superseded_execution_changes_nothing(self) -> None:
+        if self.before and self.step and self.step[0] == "save":
+            _, args, status = self.step
+            if 0 < args["fence"] < self.before.fence:
+                assert status is Status.FENCED
+
+    @invariant()
+    def an_end_is_left_only_by_a_new_execution_or_a_new_run(self) -> None:
+        if self.before and self.before.ended and self.record != self.before and self.step:
+            op, _, _ = self.step
+            new_execution = self.record.fence > self.before.fence
+            assert op == "watch" or (op in ("queue", "save") and new_execution)
+
+    @invariant()
+    def the_owner_of_an_unfinished_run_never_changes(self) -> None:
+        if self.before and not self.before.ended and self.record:
+            assert self.record.owner == self.before.owner
+
+    @invariant()
+    def a_fence_never_falls(self) -> None:
+        if self.before and self.record:
+            assert self.record.fence >= self.before.fence
+
+    @invariant()
+    def a_verdict_on_another_delivery_cannot_end_one_that_runs(self) -> None:
+        if self.before and self.before.state in LIVE and self.step and self.step[0] == "verdict":
+            assert self.step[1]["exec"] == self.before.exec or self.record == self.before
+
+
+AnyHistory.TestCase.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+TestAnyHistory = AnyHistory.TestCase
+
+
+def started(**changes: object) -> tuple[Record, dict]:
+    """A record whose execution "a" runs, and the arguments of its next save."""
+    _, record = apply(None, "queue", {"owner": "1", "body": '"id":"t"'}, 1000)
+    args = {"exec": "a", "fence": 0, "n": 1, "age": 10, "state": "STARTED", "body": '"id":"t"', "owner": "1"}
+    _, record = apply(record, "save", args, 2000)
+    assert record is not None
+    return record, {**args, "fence": record.fence, "n": 2, **changes}
+
+
+def test_start_of_the_same_execution_twice_is_harmless() -> None:
+    """A start that was sent again after a time-out changes neither fence nor attempt."""
+    record, args = started()
+    assert apply(record, "save", {**args, "fence": 0, "n": 1}, 3000) == (Status.STALE, record)
+
+
+def test_late_write_of_a_killed_attempt_cannot_pass_the_next_attempt() -> None:
+    """Once another execution has started, nothing of the one before is shown."""
+    record, args = started()
+    _, second = apply(record, "save", {**args, "exec": "b", "fence": 0, "n": 1, "age": 0}, 3000)
+    assert apply(second, "save", {**args, "state": "SUCCESS"}, 4000) == (Status.FENCED, second)
+    assert second is not None
+    assert second.attempt == 2
+
+
+def test_execution_that_was_silent_cannot_overtake_a_later_one() -> None:
+    """A worker cut off from Redis since before the other one started does not take the record over."""
+    record, args = started()
+    late = {**args, "exec": "z", "fence": 0, "n": 9, "age": 5000}
+    assert apply(record, "save", late, 6000) == (Status.FENCED, record)
+
+
+def test_verdict_of_the_main_process_ends_its_own_execution() -> None:
+    """A killed child is shown as failed, at the progress it had reached."""
+    record, _ = started()
+    status, ended = apply(record, "verdict", {"exec": "a", "state": "FAILURE", "outcome": '"error":1'}, 5000)
+    assert status is Status.ACCEPTED
+    assert ended is not None
+    assert (ended.state, ended.body, ended.outcome) == ("FAILURE", record.body, '"error":1')
+
+
+def test_verdict_on_the_execution_that_asked_for_a_retry_is_too_late() -> None:
+    """What a worker says of an attempt that already handed over to the next does not end the task."""
+    record, args = started(state="RETRY")
+    _, waiting = apply(record, "save", args, 3000)
+    assert apply(waiting, "verdict", {"exec": "a", "state": "FAILURE"}, 4000) == (Status.FENCED, waiting)
+    assert apply(waiting, "verdict", {"exec": "b", "state": "REVOKED"}, 4000)[0] is Status.ACCEPTED
+
+
+def test_first_write_that_arrives_after_the_verdict_on_it_is_too_late() -> None:
+    """A task that killed its worker before anything was written stays failed when its start comes in late."""
+    _, queued = apply(None, "queue", {"owner": "1"}, 1000)
+    _, failed = apply(queued, "verdict", {"exec": "a", "state": "FAILURE"}, 2000)
+    start = {"exec": "a", "fence": 0, "n": 1, "age": 900, "state": "STARTED"}
+    assert apply(failed, "save", start, 2500) == (Status.ENDED, failed)
+
+
+def test_lost_is_taken_back_by_a_sign_of_life() -> None:
+    """LOST is a presumption: the next write of that execution shows it running again."""
+    record, args = started()
+    _, lost = apply(record, "lost", {"exec": "a", "seen": record.seq}, 3000)
+    assert lost is not None
+    assert (lost.state, lost.ended) == (State.LOST, False)
+    _, alive = apply(lost, "save", {**args, "state": "PROGRESS"}, 4000)
+    assert alive is not None
+    assert alive.state == State.PROGRESS
+
+
+def test_lost_is_refused_when_something_was_written_since() -> None:
+    """A slow reaper does not accuse a task that has just reported."""
+    record, args = started()
+    _, newer = apply(record, "save", args, 3000)
+    assert apply(newer, "lost", {"exec": "a", "seen": record.seq}, 4000) == (Status.REFUSED, newer)
+
+
+def test_reused_id_opens_a_new_run_after_an_end_only() -> None:
+    """An id such as "nightly-report" runs again; while it runs nobody takes it over."""
+    record, args = started()
+    assert apply(record, "queue", {"owner": "2"}, 3000) == (Status.REFUSED, record)
+    _, ended = apply(record, "save", {**args, "state": "SUCCESS"}, 4000)
+    _, again = apply(ended, "queue", {"owner": "2"}, 5000)
+    assert again is not None
+    assert (again.run, again.attempt, again.owner, again.state) == (2, 0, "2", State.PENDING)
+
+
+def test_retry_published_after_a_cancel_opens_no_new_run() -> None:
+    """The retry message of a task that was ended meanwhile does not bring it back to "waiting"."""
+    record, args = started()
+    _, ended = apply(record, "save", {**args, "state": "REVOKED"}, 3000)
+    assert apply(ended, "queue", {"owner": "1", "again": "1"}, 4000) == (Status.ENDED, ended)
+
+
+def test_record_that_redis_lost_is_rebuilt_by_the_next_write() -> None:
+    """After a flush one save brings back attempt, owner and a seq above all that watchers have seen."""
+    record, args = started(attempt=3, run=2, seen=10**16)
+    _, rebuilt = apply(None, "save", args, 9000)
+    assert rebuilt is not None
+    assert (rebuilt.attempt, rebuilt.run, rebuilt.owner, rebuilt.seq) == (3, 2, "1", 10**16 + 1)
+
+
+@given(st.lists(operations(), max_size=12))
+def test_snapshot_of_any_record_is_valid_json_in_both_views(history: list[tuple[str, dict]]) -> None:
+    """Whatever was accepted can be read: the joined parts are one JSON object with the wire's fields."""
+    record, now = None, 10**15
+    for op, args in history:
+        now += 10
+        _, record = apply(record, op, resolve(args, [], []), now)
+    if record:
+        assert record.snapshot()["v"] == record.snapshot(staff=True)["v"] == 1
+        assert record.snapshot()["final"] is (record.state in FINAL)
