@@ -34,7 +34,7 @@ def check_layer(**_kwargs: Any) -> list[CheckMessage]:
         return [
             Warning(
                 "The in-memory channel layer connects no two processes: reports reach browsers late.",
-                hint="Use channels_redis.pubsub.RedisPubSubChannelLayer; for tests set PROGRESS_STORE = 'memory' too.",
+                hint="Use channels_redis.pubsub.RedisPubSubChannelLayer; in tests set PROGRESS_STORE = 'memory'.",
                 id="task_progress.W002",
             )
         ]

@@ -10,6 +10,7 @@ Redis and a dead receiver all take the same path.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import random
@@ -56,13 +57,13 @@ class Hub:
         self._tasks: dict[str, _Watched] = {}
         self._owners: dict[str, set[Watcher]] = {}
         self._layer: Any = None
-        self._channel = ""
+        self._channel = ""  # "" until the layer gave us one
+        self._connected = asyncio.Event()
         self._joining = asyncio.Lock()
         self._running: set[asyncio.Task[None]] = set()
         self._to_read: set[str] = set()
         self._clock = time.time_ns() // 1000 - self._ticks()  # Redis's clock minus ours, µs
         self.dropped = 0  # events in our groups that were none of ours
-        self._alive = False
 
     # --- For consumers -------------------------------------------------------------------------------------
 
@@ -135,16 +136,18 @@ class Hub:
     # --- Groups --------------------------------------------------------------------------------------------
 
     async def _start(self) -> None:
-        if self._alive:
-            return
-        self._alive = True
-        self._layer = groups.layer()
-        self._channel = await self._layer.new_channel()
-        self._spawn(self._receive())
-        self._spawn(self._read_what_was_only_hinted())
-        self._spawn(self._sweep())
+        if not self._running:
+            self._spawn(self._receive())
+            self._spawn(self._read_what_was_only_hinted())
+            self._spawn(self._sweep())
+        # Without the layer the sweep alone serves the watchers, so they do not wait long for it.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(READ_AGAIN):
+                await self._connected.wait()
 
     async def _join(self, group: str) -> None:
+        if not self._channel:
+            return  # _connect joins all groups
         async with self._joining:
             try:
                 await self._layer.group_add(group, self._channel)
@@ -169,23 +172,24 @@ class Hub:
     # --- What arrives --------------------------------------------------------------------------------------
 
     async def _receive(self) -> None:
+        self._layer = groups.layer()
         while True:
             try:
+                await self._connect()
                 while True:
                     self._take(await self._layer.receive(self._channel))
             except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
                 logger.warning("The progress receiver ended and is replaced: %r", error)
+                self._channel = ""
+                self._connected.clear()
                 await asyncio.sleep(RESTART_AFTER)
-                await self._replace_layer()
+                # A new backend instance: a layer whose receiver died does not recover.
+                self._layer = channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER)
 
-    async def _replace_layer(self) -> None:
-        """A new backend instance that joins everything again: a layer whose receiver died does not recover."""
-        try:
-            self._layer = channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER)
-            self._channel = await self._layer.new_channel()
-        except Exception as error:  # noqa: BLE001 (Redis is still away: receiving fails and we come here again)
-            logger.warning("The progress receiver could not be replaced yet: %r", error)
-            return
+    async def _connect(self) -> None:
+        """Get a channel and join everything that is watched."""
+        self._channel = await self._layer.new_channel()
+        self._connected.set()
         for group in [*map(groups.of_key, list(self._tasks)), *map(groups.of_owner, list(self._owners))]:
             await self._join(group)
         self._to_read.update(self._tasks)

@@ -25,12 +25,10 @@ from typing import Any, Final
 
 from asgiref.sync import async_to_sync
 
-from . import groups, snapshot
-from .conf import conf
+from . import groups
 from .exceptions import ProgressError
-from .record import Record, Status
+from .pacing import BACKLOG, Pacing, Report, shown
 from .reporter import Reporter
-from .snapshot import FINAL, State
 from .store import Answer, Store, Write, get_store
 
 logger = logging.getLogger(__name__)
@@ -38,30 +36,12 @@ logger = logging.getLogger(__name__)
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
 SEND_TIMEOUT: Final = 1.0  # seconds; a hint that takes longer is dropped
-BACKLOG: Final = 10_000  # ended tasks remembered while Redis is away; the oldest are given up
-# An execution is over for us when the store says one of these.
-OVER: Final = frozenset({Status.FENCED, Status.ENDED})
 
 
 def send_now(group: str, event: dict[str, Any]) -> None:
     """Send one event and wait for it: for a process that reports once and has no loop to keep (2–4 ms)."""
     channel_layer = groups.layer()
     async_to_sync(channel_layer.group_send)(group, event)
-
-
-@dataclass(slots=True)
-class _Sent:
-    """What the publisher knows of a reporter: the last thing said, and when it may speak again."""
-
-    current: float = -1
-    changes: int = -1
-    due: float = 0.0
-    fence: int = 0
-    n: int = 0
-    attempt: int = 0
-    run: int = 1
-    seq: int = 0
-    logged: int = 0
 
 
 @dataclass(slots=True)
@@ -80,8 +60,7 @@ class Publisher:
         self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
         self.control_group = groups.of_process(self.process)
         self._inbox = _Inbox()
-        self._sent: dict[Reporter, _Sent] = {}
-        self._by_key: dict[str, Reporter] = {}
+        self._pacing = Pacing(self.process)
         self._once: deque[Write] = deque(maxlen=BACKLOG)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
@@ -168,63 +147,34 @@ class Publisher:
     def _take_in(self) -> None:
         inbox = self._inbox
         while inbox.reporters:
-            reporter = inbox.reporters.popleft()
-            self._sent[reporter] = _Sent()
-            self._by_key[reporter.job.key] = reporter
+            self._pacing.add(inbox.reporters.popleft())
             if self._listener is None:
                 self._listener = asyncio.create_task(self._listen())
         while inbox.once:
             self._once.append(inbox.once.popleft())
-        if len(self._sent) > BACKLOG:
-            ended = [reporter for reporter in self._sent if reporter.state in FINAL]
-            for reporter in ended[: len(self._sent) - BACKLOG]:
-                self._forget(reporter)
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None = until woken."""
-        now = time.monotonic()
         if self._inbox.reporters or self._inbox.once or self._inbox.hints:
             return 0
-        if self._once:
-            return max(self._retry_at - now, 0)
-        due = [sent.due for reporter, sent in self._sent.items() if not reporter.attention]
-        return None if not due else max(min(due), self._retry_at, now) - now
+        now, due = time.monotonic(), 0.0 if self._once else self._pacing.next_due()
+        return None if due is None else max(due, self._retry_at, now) - now
 
     def _nothing_left(self) -> bool:
-        """True when all has been said, as far as it is an end: the last value of a running task is none."""
         inbox = self._inbox
         waiting = inbox.reporters or inbox.once or inbox.hints or self._once
-        return not waiting and not any(_changed(reporter, sent) for reporter, sent in self._sent.items())
+        return not waiting and self._pacing.all_said()
 
     # --- Storing and announcing ----------------------------------------------------------------------------
 
     async def _publish(self, store: Store) -> None:
-        now = time.monotonic()
-        if now >= self._retry_at or self._stopping:
-            ready = self._ready(now)
+        if time.monotonic() >= self._retry_at or self._stopping:
+            ready = self._pacing.ready(everything=self._stopping)
             await self._store_logs(store, ready)
             await self._save(store, ready)
             await self._store_once(store)
         while self._inbox.hints:
             await self._send(*self._inbox.hints.popleft())
-
-    def _ready(self, now: float) -> list[Reporter]:
-        ready = []
-        for reporter, sent in self._sent.items():
-            if reporter.attention and not _changed(reporter, sent):
-                continue
-            if not _changed(reporter, sent):
-                if sent.due <= now:
-                    # Nothing new for a whole interval: sleep until the next change. It is looked at once more,
-                    # because the task may have gone on between the two lines.
-                    reporter.attention = True
-                    if not _changed(reporter, sent):
-                        continue
-                else:
-                    continue
-            if sent.due <= now or reporter.state is not State.STARTED or self._stopping:
-                ready.append(reporter)
-        return ready
 
     async def _store_logs(self, store: Store, ready: list[Reporter]) -> None:
         for reporter in ready:
@@ -234,62 +184,27 @@ class Publisher:
                 del reporter.logs[: len(lines)]
 
     async def _save(self, store: Store, ready: list[Reporter]) -> None:
-        writes: list[Write] = []
-        saved: list[tuple[Reporter, float, int, State]] = []
-        for reporter in ready:
-            # What is read first may be older than what is written; then it is simply sent once more.
-            current, changes, state = reporter.current, reporter.changes, reporter.state
-            try:
-                writes.append(Write("save", reporter.job.key, self._arguments(reporter, state)))
-            except Exception:
-                logger.exception("Progress of task %s cannot be shown", reporter.job.name)
-                self._forget(reporter)
-                continue
-            saved.append((reporter, current, changes, state))
-        if not writes:
+        reports = [report for reporter in ready if (report := self._report(reporter)) is not None]
+        if not reports:
             return
-        answers = await store.awrite_many(writes)
-        for (reporter, current, changes, state), write, answer in zip(saved, writes, answers, strict=True):
-            sent = self._sent[reporter]
-            sent.current, sent.changes = current, changes
-            await self._after_save(store, reporter, write, answer)
-            if state in FINAL or answer.status in OVER or state in snapshot.WAITING:
-                self._forget(reporter)
+        answers = await store.awrite_many([report.write for report in reports])
+        for report, answer in zip(reports, answers, strict=True):
+            first = self._pacing.answered(report, answer)
+            if answer.accepted:
+                await self._tell(store, report, answer, first=first)
 
-    def _arguments(self, reporter: Reporter, state: State) -> dict[str, Any]:
-        sent, job = self._sent[reporter], reporter.job
-        sent.n += 1
-        if state is State.STARTED and (reporter.changes or reporter.current):
-            state = State.PROGRESS
-        return {
-            "exec": job.exec,
-            "fence": sent.fence,
-            "n": sent.n,
-            "age": int((time.monotonic() - reporter.began) * 1_000_000),
-            "state": str(state),
-            "attempt": sent.attempt,
-            "run": sent.run,
-            "owner": job.owner,
-            "tree": job.tree,
-            "process": self.process,
-            "seen": sent.seq,
-            **reporter.texts(state),
-        }
+    def _report(self, reporter: Reporter) -> Report | None:
+        try:
+            return self._pacing.report(reporter)
+        except Exception:
+            logger.exception("The progress of task %s cannot be shown", reporter.job.name)
+            self._pacing.forget(reporter)
+            return None
 
-    async def _after_save(self, store: Store, reporter: Reporter, write: Write, answer: Answer) -> None:
-        sent, head, key = self._sent[reporter], answer.head, write.key
-        first = sent.fence == 0
-        interval = conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL
-        sent.due = time.monotonic() + interval
-        if not answer.accepted:
-            return
-        sent.fence, sent.attempt, sent.run, sent.seq = head.fence, head.attempt, head.run, head.seq
-        if head.control:
-            reporter.ask_cancel()
-        texts = {name: str(write.args[name]) for name in ("fraction", "body", "public", "staff")}
-        ends = {name: str(write.args.get(name, "")) for name in ("outcome", "outcome_staff")}
-        shown = _with_texts(head, {**texts, **ends})
-        await self._send(groups.of_key(key), groups.hint(key, head.seq, shown.text(), shown.text(staff=True)))
+    async def _tell(self, store: Store, report: Report, answer: Answer, *, first: bool) -> None:
+        key, head = report.write.key, answer.head
+        record = shown(report, answer)
+        await self._send(groups.of_key(key), groups.hint(key, head.seq, record.text(), record.text(staff=True)))
         if first and head.owner:
             if not head.queued_at:  # nobody could record that it was sent
                 await store.aadd_to_mine(head.owner, key, answer.now)
@@ -310,11 +225,6 @@ class Publisher:
         except Exception as error:  # noqa: BLE001 (a layer may raise anything; the record has the truth)
             logger.debug("A progress hint was lost: %r", error)
 
-    def _forget(self, reporter: Reporter) -> None:
-        self._sent.pop(reporter, None)
-        if self._by_key.get(reporter.job.key) is reporter:
-            del self._by_key[reporter.job.key]
-
     # --- Being woken ---------------------------------------------------------------------------------------
 
     async def _listen(self) -> None:
@@ -331,12 +241,12 @@ class Publisher:
                 await asyncio.sleep(RETRY_AFTER)
 
     def _control(self, event: dict[str, Any]) -> None:
-        reporter = self._by_key.get(str(event.get("id")))
+        reporter = self._pacing.running(str(event.get("id")))
         if reporter is None:
             return
         if event.get("cancel"):
             reporter.ask_cancel()
-        self._sent[reporter].due = 0
+        self._pacing.hurry(reporter)
         self.wake()
 
     async def _leave(self) -> None:
@@ -347,15 +257,6 @@ class Publisher:
         with contextlib.suppress(Exception):
             if close := getattr(get_store(), "aclose", None):
                 await close()
-
-
-def _changed(reporter: Reporter, sent: _Sent) -> bool:
-    return reporter.changes != sent.changes or reporter.current != sent.current
-
-
-def _with_texts(head: Record, texts: dict[str, str]) -> Record:
-    values = {name: getattr(head, name) for name in head.__dataclass_fields__}
-    return Record(**{**values, **texts})
 
 
 # --- One per process ---------------------------------------------------------------------------------------

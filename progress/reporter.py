@@ -74,6 +74,7 @@ class Reporter:
         self.error: BaseException | None = None
         self._wake = wake
         self._title = job.title
+        self._unit = job.options.unit
         self._message = ""
         self._meta = "{}"
         self._private_meta = ""
@@ -99,6 +100,7 @@ class Reporter:
         message: str | None = None,
         title: str | None = None,
         meta: Mapping[str, Any] | None = None,
+        unit: str | None = None,
     ) -> None:
         """Set what is given and keep the rest. ``total=None`` means unknown, shown as indeterminate.
 
@@ -113,6 +115,8 @@ class Reporter:
             self._message = str(message)
         if title is not None:
             self._title = str(title)
+        if unit is not None:
+            self._unit = str(unit)
         if meta is not None:
             everything = snapshot.meta_json(meta)
             public = {name: value for name, value in meta.items() if name != "private"}
@@ -122,7 +126,7 @@ class Reporter:
         if self.attention:
             self._attend()
 
-    def track(self, iterable: Iterable[T], total: float | None = None) -> Iterator[T]:
+    def track(self, iterable: Iterable[T], total: float | None = None, unit: str | None = None) -> Iterator[T]:
         """The items of `iterable`, each counted when the loop asks for the next one.
 
         `total` defaults to the iterable's length, if it has one. A second loop in the same task needs a
@@ -133,7 +137,7 @@ class Reporter:
                 total = len(iterable)  # type: ignore[arg-type]
             except TypeError:
                 total = None
-        self.update(total=None if total is None else self.current + total)
+        self.update(total=None if total is None else self.current + total, unit=unit)
         return self._steps(iterable)
 
     def _steps(self, iterable: Iterable[T]) -> Iterator[T]:
@@ -197,7 +201,7 @@ class Reporter:
             "title": snapshot.clip(self._title or job.name, snapshot.TITLE_BYTES),
             "current": current,
             "total": total,
-            "unit": snapshot.clip(job.options.unit, snapshot.UNIT_BYTES),
+            "unit": snapshot.clip(self._unit, snapshot.UNIT_BYTES),
             "message": snapshot.clip(self._message, snapshot.MESSAGE_BYTES),
             "rate": self._sample_rate(current),
             "retries": job.retries,
@@ -269,7 +273,7 @@ class _Nobody(Reporter):
     def reset(self) -> None:
         """Nothing to report to."""
 
-    def track(self, iterable: Iterable[T], total: float | None = None) -> Iterator[T]:
+    def track(self, iterable: Iterable[T], total: float | None = None, unit: str | None = None) -> Iterator[T]:
         """The items of `iterable`."""
         return iter(iterable)
 
@@ -296,14 +300,15 @@ def update(
     message: str | None = None,
     title: str | None = None,
     meta: Mapping[str, Any] | None = None,
+    unit: str | None = None,
 ) -> None:
     """`Reporter.update` of the running task."""
-    running.get().update(current, total, message, title, meta)
+    running.get().update(current, total, message, title, meta, unit)
 
 
-def track(iterable: Iterable[T], total: float | None = None) -> Iterator[T]:
+def track(iterable: Iterable[T], total: float | None = None, unit: str | None = None) -> Iterator[T]:
     """`Reporter.track` of the running task."""
-    return running.get().track(iterable, total)
+    return running.get().track(iterable, total, unit)
 
 
 def log(line: str, level: str = "INFO") -> None:

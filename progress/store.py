@@ -1,45 +1,19 @@
-"""Where the records live: Redis, or this process's memory (`testing.MemoryStore`).
+"""Where the records live: Redis (`redis_store`), or this process's memory (`testing`). One interface for both.
 
-Two ways in. `write` is for code that must not wait (a request that enqueues, a task that starts): it gives up
-after 50 ms, and while Redis is away it costs nothing. Everything else may wait a second. Twins with an `a`
-are for event loops.
+Two ways in. `write` and `control` are for code that must not wait (a request that enqueues, a task that starts):
+they give up after 50 ms, and while Redis is away they cost nothing. Everything else may wait a second. Twins with
+an `a` are for event loops.
 """
 
 from __future__ import annotations
 
-import asyncio
-import os
-import threading
-import weakref
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
-from functools import cached_property
-from importlib.resources import files
 from typing import Any, Final, NamedTuple, Protocol
 
-import redis
-import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
-from redis.retry import Retry
-
-from . import record
 from .conf import conf
-from .exceptions import ProgressError, StoreUnavailable
+from .exceptions import ProgressError
 from .record import Record, Status
-from .snapshot import iso
 
-SCRIPT: Final = files("progress").joinpath("record.lua").read_text()
-# The head of a record, as `record.lua` answers it: everything but the texts.
-HEAD: Final = [field.name for field in fields(Record) if field.name not in record.TEXTS]
-
-WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
-READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
-PROBE_INTERVAL: Final = 0.5  # seconds between two looks whether Redis is back
-
-LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
-FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
 MINE_LIMIT: Final = 500  # tasks remembered per user
 LOG_LIMIT: Final = 1000  # lines per task
 
@@ -96,237 +70,6 @@ class Store(Protocol):
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...
 
 
-class RedisStore:
-    """Records in Redis, one hash each. Safe to use from any thread, after a fork, and from several loops."""
-
-    def __init__(self, url: str, prefix: str) -> None:
-        self.url = url
-        self.prefix = prefix
-        self._clients: dict[tuple[int, float], redis.Redis] = {}
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-            weakref.WeakKeyDictionary()
-        )
-        self.breaker = Breaker(self)
-
-    # --- Writing -------------------------------------------------------------------------------------------
-
-    def write(self, write: Write) -> Answer:
-        """Apply one write, waiting at most 50 ms. Raises `StoreUnavailable` at once while Redis is away."""
-        self.breaker.check()
-        client = self.client(WRITE_TIMEOUT)
-        arguments = self._arguments(write)
-        try:
-            try:
-                reply = client.evalsha(self._sha, *arguments)
-            except NoScriptError:
-                reply = client.eval(SCRIPT, *arguments)
-        except RedisError as error:
-            self.breaker.trip()
-            raise StoreUnavailable(f"Redis did not take a write: {error}") from error
-        return _answer(reply)
-
-    def control(self, key: str) -> str:
-        """Who asked to cancel `key`, or "". As quick to give up as `write`."""
-        self.breaker.check()
-        try:
-            raw = self.client(WRITE_TIMEOUT).hget(f"{self.prefix}:task:{key}", "control")
-        except RedisError as error:
-            self.breaker.trip()
-            raise StoreUnavailable(f"Redis did not answer: {error}") from error
-        return raw.decode() if isinstance(raw, bytes) else ""
-
-    async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
-        """Apply writes in one round trip. Raises `StoreUnavailable`; then any of them may have happened."""
-        client = self.aclient()
-        replies = await self._apipeline(client, writes)
-        missing = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-        if missing:
-            await _waited(client.script_load(SCRIPT))
-            again = await self._apipeline(client, [writes[index] for index in missing])
-            for index, reply in zip(missing, again, strict=True):
-                replies[index] = reply
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise StoreUnavailable(f"Redis refused a write: {reply}") from reply
-        return [_answer(reply) for reply in replies]
-
-    async def _apipeline(self, client: redis.asyncio.Redis, writes: Sequence[Write]) -> list[Any]:
-        pipe = client.pipeline(transaction=False)
-        for write in writes:
-            pipe.evalsha(self._sha, *self._arguments(write))
-        replies: list[Any] = await _waited(pipe.execute(raise_on_error=False))
-        return replies
-
-    def _arguments(self, write: Write) -> list[Any]:
-        flat: list[Any] = [1, f"{self.prefix}:task:{write.key}", write.op]
-        for name, value in write.args.items():
-            if value != "" or name in record.TEXTS:
-                flat += (name, value)
-        retention = conf.PROGRESS_RETENTION
-        flat += ("ttl_live", LIVE_LIFETIME, "ttl_ended", retention)
-        flat += ("ttl_forgotten", min(FORGOTTEN_LIFETIME, retention))
-        return flat
-
-    @cached_property
-    def _sha(self) -> str:
-        return redis.Redis().register_script(SCRIPT).sha
-
-    # --- Reading -------------------------------------------------------------------------------------------
-
-    def load(self, key: str) -> Record | None:
-        """The record of `key`, or None."""
-        return self.load_many([key])[0]
-
-    def load_many(self, keys: Sequence[str]) -> list[Record | None]:
-        """The records of `keys`, None where there is none, in one round trip."""
-        pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(f"{self.prefix}:task:{key}")
-        return [_record(stored) for stored in _answered(pipe.execute)]
-
-    async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
-        """Like `load_many`."""
-        pipe = self.aclient().pipeline(transaction=False)
-        for key in keys:
-            pipe.hgetall(f"{self.prefix}:task:{key}")
-        return [_record(stored) for stored in await _waited(pipe.execute())]
-
-    # --- A user's tasks ------------------------------------------------------------------------------------
-
-    def add_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Remember that `key` is one of `owner`'s tasks, since `now` (µs by Redis's clock)."""
-        self.breaker.check()
-        pipe = self.client(WRITE_TIMEOUT).pipeline(transaction=False)
-        self._add_to_mine(pipe, owner, key, now)
-        _answered(pipe.execute)
-
-    async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Like `add_to_mine`."""
-        pipe = self.aclient().pipeline(transaction=False)
-        self._add_to_mine(pipe, owner, key, now)
-        await _waited(pipe.execute())
-
-    def _add_to_mine(self, pipe: Any, owner: str, key: str, now: int) -> None:
-        name = f"{self.prefix}:mine:{owner}"
-        pipe.zadd(name, {key: now})
-        pipe.zremrangebyrank(name, 0, -MINE_LIMIT - 1)
-        pipe.expire(name, LIVE_LIFETIME)
-
-    def mine(self, owner: str, limit: int = 50) -> list[str]:
-        """Keys of `owner`'s tasks, newest first. Some may have no record any more."""
-        name = f"{self.prefix}:mine:{owner}"
-        client = self.client(READ_TIMEOUT)
-        return [raw.decode() for raw in _answered(lambda: client.zrevrange(name, 0, limit - 1))]
-
-    async def amine(self, owner: str, limit: int = 50) -> list[str]:
-        """Like `mine`."""
-        name = f"{self.prefix}:mine:{owner}"
-        return [raw.decode() for raw in await _waited(self.aclient().zrevrange(name, 0, limit - 1))]
-
-    # --- Log lines -----------------------------------------------------------------------------------------
-
-    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]]) -> str:
-        """Append (level, text) lines to the task's log; the answer is the cursor of the last."""
-        name = f"{self.prefix}:log:{key}"
-        pipe = self.aclient().pipeline(transaction=False)
-        for level, text in lines:
-            pipe.xadd(name, {"level": level, "text": text}, maxlen=LOG_LIMIT, approximate=False)
-        pipe.expire(name, max(LIVE_LIFETIME, conf.PROGRESS_RETENTION))
-        replies = await _waited(pipe.execute())
-        cursor: str = replies[-2].decode()
-        return cursor
-
-    def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
-        """Lines after the cursor `after` (None: the newest `limit`)."""
-        pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
-        self._read_logs(pipe, key, after, limit)
-        return _log_page(_answered(pipe.execute), after, limit)
-
-    async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
-        """Like `logs`."""
-        pipe = self.aclient().pipeline(transaction=False)
-        self._read_logs(pipe, key, after, limit)
-        return _log_page(await _waited(pipe.execute()), after, limit)
-
-    def _read_logs(self, pipe: Any, key: str, after: str | None, limit: int) -> None:
-        name = f"{self.prefix}:log:{key}"
-        if after is None:
-            pipe.xrevrange(name, count=limit)
-        else:
-            pipe.xrange(name, min=f"({after}", count=limit)
-        pipe.xrange(name, count=1)
-
-    # --- Connections ---------------------------------------------------------------------------------------
-
-    def client(self, timeout: float) -> redis.Redis:
-        """This process's client for calls that may take `timeout` seconds. A forked child gets its own."""
-        place = (os.getpid(), timeout)
-        if place not in self._clients:
-            # The parent's clients stay referenced: closing them here would disturb the parent's sockets.
-            self._clients[place] = redis.Redis.from_url(
-                self.url,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                # A connection that the server closed while idle is worth one more try; a late answer is not.
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            )
-        return self._clients[place]
-
-    def aclient(self) -> redis.asyncio.Redis:
-        """The running loop's client."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            self._loops[loop] = redis.asyncio.Redis.from_url(
-                self.url,
-                socket_timeout=READ_TIMEOUT,
-                socket_connect_timeout=READ_TIMEOUT,
-                retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            )
-        return self._loops[loop]
-
-    async def aclose(self) -> None:
-        """Close the running loop's connections."""
-        client = self._loops.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
-
-
-class Breaker:
-    """Remembers that Redis is away, so that only the first caller waits for it.
-
-    While it is tripped a daemon thread pings until Redis answers, then resets it and ends. A forked child
-    starts untripped.
-    """
-
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-        self._lock = threading.Lock()
-        self._tripped_in = 0  # pid
-
-    def check(self) -> None:
-        """Raise `StoreUnavailable` while Redis is known to be away."""
-        if self._tripped_in and self._tripped_in == os.getpid():
-            raise StoreUnavailable
-
-    def trip(self) -> None:
-        """Redis did not answer: let nobody else wait until it does."""
-        with self._lock:
-            if self._tripped_in == os.getpid():
-                return
-            self._tripped_in = os.getpid()
-        threading.Thread(target=self._probe, name="progress-probe", daemon=True).start()
-
-    def _probe(self) -> None:
-        waiting = threading.Event()
-        while not waiting.wait(PROBE_INTERVAL):
-            try:
-                self._store.client(READ_TIMEOUT).ping()
-            except RedisError:
-                continue
-            self._tripped_in = 0
-            return
-
-
 def get_store() -> Store:
     """The store that the settings name, shared by the whole process."""
     kind = conf.PROGRESS_STORE
@@ -337,6 +80,8 @@ def get_store() -> Store:
 
             _stores[place] = MemoryStore()
         elif kind == "redis":
+            from .redis_store import RedisStore  # imports this module
+
             _stores[place] = RedisStore(place[1], place[2])
         else:
             raise ProgressError(f'PROGRESS_STORE must be "redis" or "memory", got {kind!r}.')
@@ -344,55 +89,6 @@ def get_store() -> Store:
 
 
 _stores: dict[tuple[str, str, str], Store] = {}
-
-
-def _answer(reply: Sequence[bytes]) -> Answer:
-    status, now, *head = reply
-    stored = dict(zip((name.encode() for name in HEAD), head, strict=True))
-    return Answer(Status(status.decode()), int(now), Record.from_hash(stored))
-
-
-def _record(stored: Mapping[bytes, bytes]) -> Record | None:
-    # A hash without a state is none of ours: `watch` and `cancel` never create one.
-    return Record.from_hash(stored) if b"state" in stored else None
-
-
-def _log_page(replies: Sequence[Any], after: str | None, limit: int) -> LogPage:
-    entries, oldest = replies
-    if after is None:
-        entries = entries[::-1]
-        truncated = len(entries) == limit and entries[0][0] != oldest[0][0]
-    else:
-        begun = _position(after) > (0, 0)  # the cursor of an empty log is "0-0"; nothing is gone yet
-        truncated = begun and bool(oldest) and _position(oldest[0][0].decode()) > _position(after)
-    lines = [
-        {
-            "at": iso(int(cursor.split(b"-")[0]) * 1000) or "",
-            "level": values[b"level"].decode(),
-            "text": values[b"text"].decode(),
-        }
-        for cursor, values in entries
-    ]
-    return LogPage(lines, entries[-1][0].decode() if entries else after or "0-0", truncated)
-
-
-def _position(cursor: str) -> tuple[int, int]:
-    milliseconds, _, sequence = cursor.partition("-")
-    return int(milliseconds), int(sequence or 0)
-
-
-def _answered(call: Any) -> Any:
-    try:
-        return call()
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis did not answer: {error}") from error
-
-
-async def _waited(call: Any) -> Any:
-    try:
-        return await call
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis did not answer: {error}") from error
 
 
 def watch_writes(keys: Iterable[str], seconds: float) -> list[Write]:

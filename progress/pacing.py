@@ -1,0 +1,152 @@
+"""When each running task may speak again, and what it says then. No input or output.
+
+A task speaks at once when it was silent for an interval, then at most once per interval: a short one while somebody
+watches, a long one while nobody does. Between two changes nobody looks: a reporter that had nothing new for a
+whole interval is asked to call when it has.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from .conf import conf
+from .record import Record, Status
+from .reporter import Reporter
+from .snapshot import FINAL, WAITING, State
+from .store import Answer, Write
+
+BACKLOG: Final = 10_000  # tasks remembered while Redis is away; ended ones are given up, the oldest first
+# An execution is over for us when the store says one of these.
+OVER: Final = frozenset({Status.FENCED, Status.ENDED})
+
+
+@dataclass(slots=True)
+class _Said:
+    """The last thing a reporter said, what the record answered, and when it may speak again."""
+
+    current: float = -1
+    changes: int = -1
+    due: float = 0.0
+    fence: int = 0
+    n: int = 0
+    attempt: int = 0
+    run: int = 1
+    seq: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one reporter says now: the write, and how much of the reporter it covers."""
+
+    reporter: Reporter
+    write: Write
+    current: float
+    changes: int
+    state: State
+
+
+class Pacing:
+    """The running tasks of one process. Belongs to the publisher's thread."""
+
+    def __init__(self, process: str, clock: Callable[[], float] = time.monotonic) -> None:
+        self._process = process
+        self._clock = clock
+        self._said: dict[Reporter, _Said] = {}
+        self._by_key: dict[str, Reporter] = {}
+
+    def add(self, reporter: Reporter) -> None:
+        """Follow `reporter` until its execution is over."""
+        self._said[reporter] = _Said()
+        self._by_key[reporter.job.key] = reporter
+        if len(self._said) > BACKLOG:
+            for ended in [known for known in self._said if known.state in FINAL][: len(self._said) - BACKLOG]:
+                self.forget(ended)
+
+    def forget(self, reporter: Reporter) -> None:
+        """Follow it no longer."""
+        self._said.pop(reporter, None)
+        if self._by_key.get(reporter.job.key) is reporter:
+            del self._by_key[reporter.job.key]
+
+    def running(self, key: str) -> Reporter | None:
+        """The reporter of a task that runs here."""
+        return self._by_key.get(key)
+
+    def hurry(self, reporter: Reporter) -> None:
+        """Let it speak now, whatever the interval says."""
+        self._said[reporter].due = 0.0
+
+    def next_due(self) -> float | None:
+        """When the next reporter may speak (s, monotonic); None = when one calls."""
+        return min((said.due for reporter, said in self._said.items() if not reporter.attention), default=None)
+
+    def all_said(self) -> bool:
+        """True if no reporter has anything new."""
+        return not any(_changed(reporter, said) for reporter, said in self._said.items())
+
+    def ready(self, everything: bool = False) -> list[Reporter]:
+        """The reporters that have something new and may say it; with `everything` those that may not, too."""
+        now = self._clock()
+        return [
+            reporter
+            for reporter, said in list(self._said.items())
+            if self._has_news(reporter, said, now)
+            and (everything or said.due <= now or reporter.state is not State.STARTED)
+        ]
+
+    def _has_news(self, reporter: Reporter, said: _Said, now: float) -> bool:
+        if not _changed(reporter, said) and not reporter.attention and said.due <= now:
+            # It is looked at once more below: the task may have gone on between these two lines.
+            reporter.attention = True
+        return _changed(reporter, said)
+
+    def report(self, reporter: Reporter) -> Report:
+        """What `reporter` says now. Raises whatever a value that cannot be shown raises."""
+        said, job = self._said[reporter], reporter.job
+        # Read before the texts are made: should the task go on meanwhile, the same is said once more.
+        current, changes, state = reporter.current, reporter.changes, reporter.state
+        said.n += 1
+        shown = State.PROGRESS if state is State.STARTED and (changes or current) else state
+        arguments: dict[str, Any] = {
+            "exec": job.exec,
+            "fence": said.fence,
+            "n": said.n,
+            "age": int((time.monotonic() - reporter.began) * 1_000_000),
+            "state": str(shown),
+            "attempt": said.attempt,
+            "run": said.run,
+            "owner": job.owner,
+            "tree": job.tree,
+            "process": self._process,
+            "seen": said.seq,
+            **reporter.texts(state),
+        }
+        return Report(reporter, Write("save", job.key, arguments), current, changes, state)
+
+    def answered(self, report: Report, answer: Answer) -> bool:
+        """Take in what became of a report. True if it was this execution's first one."""
+        reporter, said, head = report.reporter, self._said[report.reporter], answer.head
+        first = answer.accepted and said.fence == 0
+        said.current, said.changes = report.current, report.changes
+        said.due = self._clock() + (conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL)
+        if answer.accepted:
+            said.fence, said.attempt, said.run, said.seq = head.fence, head.attempt, head.run, head.seq
+            if head.control:
+                reporter.ask_cancel()
+        if report.state in FINAL or report.state in WAITING or answer.status in OVER:
+            self.forget(reporter)
+        return first
+
+
+def shown(report: Report, answer: Answer) -> Record:
+    """The record as it is now: the head that the store answered, with the texts that were written."""
+    head = {name: getattr(answer.head, name) for name in answer.head.__dataclass_fields__}
+    texts = ("fraction", "body", "public", "staff", "outcome", "outcome_staff")
+    return Record(**{**head, **{name: str(report.write.args.get(name, "")) for name in texts}})
+
+
+def _changed(reporter: Reporter, said: _Said) -> bool:
+    return reporter.changes != said.changes or reporter.current != said.current

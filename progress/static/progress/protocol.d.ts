@@ -1,0 +1,103 @@
+/** The messages of `docs/protocol.md`, as types. Browsers never load this file. */
+
+export type State =
+  | "PENDING" | "RECEIVED" | "STARTED" | "PROGRESS" | "RETRY"
+  | "SUCCESS" | "FAILURE" | "REVOKED" | "IGNORED" | "REJECTED" | "LOST";
+
+/** A whole task at one moment. Times are ISO 8601 UTC by the server's clock. */
+export interface Snapshot {
+  v: number;
+  id: string;
+  /** Rises with every change; a reader drops anything not higher than what it has. */
+  seq: number;
+  attempt: number;
+  run?: number;
+  name: string;
+  title: string;
+  state: State;
+  final: boolean;
+  current: number;
+  /** null: unknown. */
+  total?: number | null;
+  unit?: string;
+  /** 0…1; null: unknown. */
+  fraction?: number | null;
+  message?: string;
+  stages?: { name: string; current: number; total: number | null; weight: number; state: string }[];
+  children?: { known: number; ended: number; failed: number } | null;
+  /** Units per second. */
+  rate?: number | null;
+  queued_at?: string | null;
+  started_at?: string | null;
+  updated_at: string;
+  finished_at?: string | null;
+  retries?: number;
+  max_retries?: number | null;
+  scheduled_for?: string | null;
+  /** The task that must end first. */
+  waits_for?: string | null;
+  /** Cursor of the newest log line. */
+  logs_to?: string | null;
+  cancel_requested?: boolean;
+  meta?: Record<string, unknown>;
+  result?: unknown;
+  error?: { type: string; message?: string } | null;
+  parent?: string | null;
+  root?: string | null;
+  /** Staff view only. */
+  worker?: string;
+}
+
+export interface LogLine {
+  at: string;
+  level: string;
+  text: string;
+}
+
+export type Frame = { ref?: string } & (
+  | { type: "watching"; items: { id: string; may: string[]; until: string | null }[] }
+  | { type: "snapshots"; at: string; items: Snapshot[] }
+  | { type: "logs"; id: string; lines: LogLine[]; next: string; truncated: boolean }
+  | { type: "refused"; ids: string[]; code: string; detail?: string }
+  | { type: "accepted"; id: string; action: string }
+  | { type: "heartbeat"; at: string }
+  | { type: "closing"; code: number; retry_ms?: number }
+);
+
+/**
+ * - `connecting`: nothing heard from the server yet
+ * - `live`: the server is heard
+ * - `stale`: connected, but silent for too long; it is being asked
+ * - `offline`: lost, and dialled again by itself
+ * - `refused`: the server said no for good; only `connect()` dials again
+ */
+export type SocketState = "connecting" | "live" | "stale" | "offline" | "refused";
+
+/** What a page knows of a task. */
+export interface Known {
+  snapshot?: Snapshot;
+  /** What the viewer may do: "watch", "cancel". */
+  may: string[];
+  /** Why the task cannot be shown: code of the last refusal. */
+  refused?: string;
+}
+
+export interface Log {
+  readonly lines: readonly LogLine[];
+  /** Older lines are gone. */
+  readonly truncated: boolean;
+  /** Not for this viewer. */
+  readonly refused: boolean;
+}
+
+/** What a test or a script outside a browser may replace. All times are in milliseconds. */
+export interface Surroundings {
+  WebSocket?: new (url: string) => WebSocket;
+  /** A clock that never goes back. */
+  now?: () => number;
+  random?: () => number;
+  setTimeout?: (call: () => void, ms: number) => any;
+  clearTimeout?: (timer: any) => void;
+  window?: EventTarget;
+  document?: EventTarget & { visibilityState?: string };
+}

@@ -1,0 +1,147 @@
+/** What a snapshot says to people. Pure: no DOM, no clock; `at` is the server's time in ms since 1970. */
+
+/** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
+
+const number = new Intl.NumberFormat("en");
+const SECOND = 1_000; // ms
+const MINUTE = 60 * SECOND;
+const HOUR = 60 * MINUTE;
+
+/** The state in plain words. @param {Snapshot} s @param {?number} at */
+export function stateWords(s, at) {
+  const running = s.state === "STARTED" || s.state === "PROGRESS";
+  if (s.cancel_requested && !s.final && s.state !== "LOST") return "cancelling…";
+  if (running && s.retries) return `running, ${attemptWords(s, s.retries + 1)}`;
+  if (running) return s.attempt > 1 ? `running again (${s.attempt})` : "running";
+  if (s.state === "RETRY") return `retrying, ${attemptWords(s, (s.retries ?? 0) + 2)}${inWords(s, at)}`;
+  if (s.state === "REVOKED") return s.error?.type === "Expired" ? "expired" : "cancelled";
+  if (s.state === "PENDING" || s.state === "RECEIVED") {
+    if (s.waits_for) return "waiting for the step before it";
+    return inWords(s, at) ? `scheduled${inWords(s, at)}` : "waiting for a worker";
+  }
+  const ends = { SUCCESS: "done", FAILURE: "failed", IGNORED: "was ignored", REJECTED: "was rejected" };
+  return /** @type {Record<string, string>} */ (ends)[s.state] ?? "lost (presumed)";
+}
+
+/** @param {Snapshot} s @param {number} attempt */
+function attemptWords(s, attempt) {
+  return `attempt ${attempt}` + (s.max_retries == null ? "" : ` of ${s.max_retries + 1}`);
+}
+
+/** @param {Snapshot} s @param {?number} at */
+function inWords(s, at) {
+  const wait = s.scheduled_for && at !== null ? Date.parse(s.scheduled_for) - at : 0;
+  return wait > 0 ? `, in ${spanWords(wait)}` : "";
+}
+
+/** How it looks: "wait", "run", "good", "bad" or "over". @param {Snapshot} s */
+export function mood({ state, cancel_requested: cancelling }) {
+  if (state === "SUCCESS") return "good";
+  if (state === "FAILURE" || state === "LOST") return "bad";
+  if (["REVOKED", "IGNORED", "REJECTED"].includes(state)) return "over";
+  return (state === "STARTED" || state === "PROGRESS") && !cancelling ? "run" : "wait";
+}
+
+/** "63 %". Only success is 100 %. @param {Snapshot} s */
+export function percentWords({ fraction, state }) {
+  if (state === "SUCCESS") return "100 %";
+  return fraction == null ? "" : `${Math.min(99, Math.floor(fraction * 100 + 1e-9))} %`;
+}
+
+/** "630 of 1,000 rows". @param {Snapshot} s */
+export function countWords({ current, total, unit }) {
+  if (!current && total == null) return "";
+  const words = total == null ? number.format(current) : `${number.format(current)} of ${number.format(total)}`;
+  return unit ? `${words} ${unit}` : words;
+}
+
+/** "210 rows/s", "12 rows/min". @param {Snapshot} s */
+export function rateWords(s) {
+  if (!s.rate || s.rate <= 0 || mood(s) !== "run") return "";
+  const [rate, per] = s.rate >= 1 ? [s.rate, "s"] : s.rate >= 1 / 60 ? [s.rate * 60, "min"] : [s.rate * 3600, "h"];
+  const shown = number.format(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate));
+  return s.unit ? `${shown} ${s.unit}/${per}` : `${shown}/${per}`;
+}
+
+/** "about 7 min left"; nothing before 3 s and 3 %, when nobody can know. @param {Snapshot} s @param {?number} at */
+export function etaWords(s, at) {
+  const elapsed = elapsedMs(s, at);
+  if (at === null || elapsed === null || mood(s) !== "run" || s.final) return "";
+  if (elapsed < 3 * SECOND || s.fraction == null || s.fraction < 0.03 || s.fraction >= 1) return "";
+  const then = Date.parse(s.updated_at);
+  const whole =
+    s.rate && s.total != null
+      ? ((s.total - s.current) / s.rate) * SECOND
+      : ((then - Date.parse(s.started_at ?? "")) * (1 - s.fraction)) / s.fraction;
+  const left = Math.max(0, whole - Math.max(0, at - then));
+  const minutes = Math.round(left / MINUTE);
+  if (minutes >= 60) return `about ${Math.round(left / HOUR)} h left`;
+  // 10 s steps, upwards: an end that comes early pleases, a late one does not.
+  const seconds = Math.max(1, Math.ceil(left / SECOND / 10)) * 10;
+  return seconds < 60 ? `about ${seconds} s left` : `about ${Math.max(1, minutes)} min left`;
+}
+
+/** How long it has run, or ran, in ms; null before it started. @param {Snapshot} s @param {?number} at */
+export function elapsedMs({ started_at: from, finished_at: to }, at) {
+  if (!from || (!to && at === null)) return null;
+  return Math.max(0, (to ? Date.parse(to) : /** @type {number} */ (at)) - Date.parse(from));
+}
+
+/** "0:35", "12:05", "1:02:03". @param {number} ms */
+export function clockWords(ms) {
+  const seconds = Math.floor(ms / SECOND);
+  const two = (/** @type {number} */ n) => String(n).padStart(2, "0");
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60];
+  return h ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
+}
+
+/** "12 s", "5 min", "2 h", "3 d". @param {number} ms */
+export function spanWords(ms) {
+  const seconds = Math.max(0, Math.round(ms / SECOND));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.round(seconds / 60)} min`;
+  return seconds < 48 * 3600 ? `${Math.round(seconds / 3600)} h` : `${Math.round(seconds / 86400)} d`;
+}
+
+/**
+ * How old what is shown is, and why nothing newer is.
+ * @param {Snapshot} s
+ * @param {?number} at
+ * @param {import("./protocol.d.ts").SocketState} socket
+ */
+export function ageWords(s, at, socket) {
+  const age = at === null ? null : at - Date.parse(s.updated_at);
+  if (socket === "refused") return "not connected any more: load the page again";
+  if (socket === "offline" || socket === "stale") {
+    return `connection lost, showing ${age === null ? "an older state" : `the state of ${spanWords(age)} ago`}`;
+  }
+  if (age === null) return "";
+  if (s.final) return `ended ${age < 10 * SECOND ? "just now" : `${spanWords(age)} ago`}`;
+  return age < 2 * SECOND ? "updated just now" : `updated ${spanWords(age)} ago`;
+}
+
+/** Why a task cannot be shown, by the code of the refusal. @param {string} code */
+export function refusalWords(code) {
+  if (code === "expired") return "the right to watch it has ended: load the page again";
+  if (code === "too_many") return "this page watches too many tasks";
+  return "there is no such task, or it is not yours";
+}
+
+/** What became of asking to cancel. @param {string} answer */
+export function cancelWords(answer) {
+  if (answer === "unsent") return "not sent, no connection";
+  return answer === "ended" ? "it has already ended" : "you may not cancel it";
+}
+
+/** Result or error of an ended task. @param {Snapshot} s */
+export function outcomeWords({ state, result, error }) {
+  if (error) return error.message || "The reason is not shown here.";
+  if (state !== "SUCCESS" || result == null) return "";
+  return typeof result === "string" ? result : JSON.stringify(result, null, 1);
+}
+
+/** One sentence for those who listen. @param {Snapshot} s @param {?number} at */
+export function spoken(s, at) {
+  const parts = [stateWords(s, at), s.final ? outcomeWords(s) : percentWords(s)];
+  return `${s.title || s.name}: ${parts.filter(Boolean).join(", ")}`;
+}
