@@ -12,23 +12,25 @@ import logging
 import random
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Final
 
 from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import messages, snapshot
+from .access import Access
 from .conf import conf
 from .control import acancel
 from .exceptions import InvalidToken, StoreUnavailable
 from .hub import get_hub
+from .log_tails import LogTails
 from .messages import BadMessage, Message, ProtocolError
 from .origins import Origin
 from .outbox import Outbox, Shown
-from .permissions import Claim, Rights, Viewer, rights
+from .permissions import Claim, Viewer
 from .record import Record, Status
 from .servers import Flow
-from .tokens import WatchToken, read_token
 
 logger = logging.getLogger(__name__)
 
@@ -51,11 +53,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.hub = get_hub()
         self.flow: Flow = scope.get("progress.flow") or Flow()
         self.outbox = Outbox(send, self.flow, self.hub.now)
-        self.viewer, self.tokens = Viewer(), list[WatchToken]()
+        self.access = Access()
+        self.log_tails = LogTails(self.hub.logs, self._say)
         self.claims: dict[str, Claim] = {}  # what is watched, and what decides about it
         self.staff: set[str] = set()
-        self.cursors: dict[str, str] = {}  # logs that are followed
-        self.reading_logs: set[str] = set()
         self.mine = False
         self.closed = False
         self.allowance = messages.Allowance()
@@ -84,13 +85,13 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         try:
             if origin is Origin.OWN and "progress.viewer" in self.scope:
-                self.viewer = await self.scope["progress.viewer"]()
+                self.access.viewer = await self.scope["progress.viewer"]()
             await self._watch_the_address()
         except (TimeoutError, StoreUnavailable):
             await self._come_back_later()
             return
         self._start(self._beat())
-        if self.viewer.user:
+        if self.access.viewer.user:
             self._start(self._look_at_session())
 
     async def _watch_the_address(self) -> None:
@@ -133,7 +134,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             chore.cancel()
         await self.hub.unwatch(list(self.claims), self)
         if self.mine:
-            await self.hub.unfollow(self.viewer.user, self)
+            await self.hub.unfollow(self.access.viewer.user, self)
 
     async def _come_back_later(self) -> None:
         """We cannot serve now: say when to try again, spread so that not all come at once."""
@@ -190,30 +191,30 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._watch(allowed, message.ref, names)
 
     async def _follow_mine(self, message: Message) -> None:
-        if not self.viewer.user:
+        if not self.access.viewer.user:
             await self._refuse([], "not_allowed", message.ref)
             return
         self.mine = True
         await self._say("watching", message.ref, items=[])
-        await self.hub.follow(self.viewer.user, self)
+        await self.hub.follow(self.access.viewer.user, self)
 
     async def _on_unwatch(self, message: Message) -> None:
         keys = list(self.claims) if message.everything else [snapshot.address(name) for name in message.ids]
         if message.everything and self.mine:
             self.mine = False
-            await self.hub.unfollow(self.viewer.user, self)
+            await self.hub.unfollow(self.access.viewer.user, self)
         await self._unwatch(keys)
 
     async def _on_cancel(self, message: Message) -> None:
         (name,) = message.ids
         key = snapshot.address(name)
         record = (await self.hub.read([key])).get(key)
-        may = self._rights(key, Claim.of(record)).actions if record else frozenset()
+        may = self.access.rights(key, Claim.of(record)).actions if record else frozenset()
         if "watch" not in may and "cancel" not in may:
             await self._refuse([name], "not_found", message.ref)
         elif "cancel" not in may:
             await self._refuse([name], "not_allowed", message.ref)
-        elif await acancel(key, self.viewer.user, self.hub) is Status.ENDED:
+        elif await acancel(key, self.access.viewer.user, self.hub) is Status.ENDED:
             await self._refuse([name], "ended", message.ref)
         else:
             await self._say("accepted", message.ref, id=name, action="cancel")
@@ -225,13 +226,12 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if key not in allowed:
             await self._refuse([name], "not_found", message.ref)
             return
-        # Log lines are not made for a public: who has only a token sees none.
-        if self.viewer.user != allowed[key].owner and not self._rights(key, allowed[key]).staff:
+        if not self.access.may_read_logs(key, allowed[key]):
             await self._refuse([name], "not_allowed", message.ref)
             return
         if key not in self.claims:
             await self._watch(allowed, None)
-        await self._send_logs(key, message.after, message.ref)
+        await self.log_tails.follow(key, message.after, message.ref)
 
     async def _on_token(self, message: Message) -> None:
         if message.token is not None and await self._take_token(message.token, message):
@@ -257,9 +257,6 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     # --- Rights --------------------------------------------------------------------------------------------
 
-    def _rights(self, key: str, claim: Claim) -> Rights:
-        return rights(key, claim, self.viewer, self.tokens)
-
     async def _sort_out(self, keys: Iterable[str]) -> tuple[dict[str, Claim], list[str]]:
         """Which of `keys` may be watched. Unknown and forbidden cost the same one read."""
         wanted = list(keys)
@@ -267,33 +264,32 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         allowed = {}
         for key, record in records.items():
             claim = Claim.of(record)
-            if "watch" in self._rights(key, claim).actions:
+            if "watch" in self.access.rights(key, claim).actions:
                 allowed[key] = claim
         return allowed, [key for key in wanted if key not in allowed]
 
     async def _take_token(self, text: str, message: Message) -> bool:
         try:
-            token = read_token(text)
+            self.access.add_token(text)
         except InvalidToken:
             await self._refuse(message.ids, "expired" if message.type == "token" else "not_found", message.ref)
             return False
-        self.tokens = [*[known for known in self.tokens if not known.expired][-99:], token]
         self._wake_at_expiry()
         return True
 
     def _wake_at_expiry(self) -> None:
         if self.expiry:
             self.expiry.cancel()
-        coming = [token.expires for token in self.tokens if not token.expired]
-        if coming:
-            delay = min(coming) - time.time() + 0.01
-            self.expiry = asyncio.get_running_loop().call_later(
-                max(delay, 0.01), lambda: self._start(self._review("expired"))
-            )
+        if (delay := self.access.next_expiry()) is not None:
+            review = partial(self._start_review, "expired")
+            self.expiry = asyncio.get_running_loop().call_later(delay + 0.01, review)
+
+    def _start_review(self, code: str) -> None:
+        self._start(self._review(code))
 
     async def _review(self, code: str) -> None:
         """Some right may be over: stop showing what may no longer be seen, and say so."""
-        over = [key for key, claim in self.claims.items() if "watch" not in self._rights(key, claim).actions]
+        over = self.access.over(self.claims)
         if over:
             await self._unwatch(over)
             await self._refuse(over, code, None)
@@ -306,19 +302,19 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 viewer: Viewer = await self.scope["progress.viewer"]()
             except TimeoutError:
                 continue  # the database is slow; that is no reason to show less
-            if viewer.user != self.viewer.user:
+            if viewer.user != self.access.viewer.user:
                 await self.close(SESSION)
                 return
-            if viewer != self.viewer:
-                self.viewer = viewer
-                self.staff = {key for key, claim in self.claims.items() if self._rights(key, claim).staff}
+            if viewer != self.access.viewer:
+                self.access.viewer = viewer
+                self.staff = {key for key, claim in self.claims.items() if self.access.rights(key, claim).staff}
                 await self._review("not_found")
 
     # --- What the client is told ---------------------------------------------------------------------------
 
     async def _watch(self, allowed: dict[str, Claim], ref: Any, names: dict[str, str] | None = None) -> None:
         self.claims.update(allowed)
-        self.staff |= {key for key, claim in allowed.items() if self._rights(key, claim).staff}
+        self.staff |= {key for key, claim in allowed.items() if self.access.rights(key, claim).staff}
         await self._say("watching", ref, items=self._items(allowed, names))
         await self.hub.watch(allowed, self)
 
@@ -326,46 +322,25 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         gone = [key for key in keys if self.claims.pop(key, None)]
         for key in gone:
             self.staff.discard(key)
-            self.cursors.pop(key, None)
+            self.log_tails.drop(key)
             self.outbox.drop(key)
         await self.hub.unwatch(gone, self)
 
-    def _items(self, claims: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
-        items = []
-        for key in claims:
-            right = self._rights(key, self.claims[key])
-            may = [action for action in ("watch", "cancel") if action in right.actions]
-            items.append({"id": (names or {}).get(key, key), "may": may, "until": right.until})
-        return items
+    def _items(self, keys: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        return [self.access.item(key, self.claims[key], (names or {}).get(key, key)) for key in keys]
 
     def progress_update(self, shown: Shown) -> None:
         """From the hub: this is the newest of a task we watch."""
         if not self.closed and shown.key in self.claims:
             self.outbox.put(shown, shown.key in self.staff)
-            if self.cursors.get(shown.key, shown.logs_to) != shown.logs_to:
-                self._start(self._send_logs(shown.key, self.cursors[shown.key], None))
+            if self.log_tails.is_behind(shown.key, shown.logs_to) and not self.outbox.stuck:
+                self._start(self.log_tails.catch_up(shown.key))
 
     def task_found(self, key: str, record: Record) -> None:
         """From the hub: the user has an unfinished task."""
         full = len(self.claims) >= conf.PROGRESS_MAX_WATCHES
-        if not self.closed and key not in self.claims and not full and record.owner == self.viewer.user:
+        if not self.closed and key not in self.claims and not full and record.owner == self.access.viewer.user:
             self._start(self._watch({key: Claim.of(record)}, None))
-
-    async def _send_logs(self, key: str, after: str | None, ref: Any) -> None:
-        if key in self.reading_logs or self.outbox.stuck:
-            return
-        self.reading_logs.add(key)
-        try:
-            page = await self.hub.logs(key, after)
-            await self._say("logs", ref, id=key, lines=page.lines, next=page.next, truncated=page.truncated)
-            while page.lines and after is not None:
-                page = await self.hub.logs(key, page.next)
-                if page.lines:
-                    fields = {"lines": page.lines, "next": page.next, "truncated": page.truncated}
-                    await self._say("logs", None, id=key, **fields)
-            self.cursors[key] = page.next
-        finally:
-            self.reading_logs.discard(key)
 
     async def _beat(self) -> None:
         while True:

@@ -32,6 +32,8 @@ HEAD: Final = [field.name for field in fields(Record) if field.name not in recor
 
 WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
 READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
+CONNECTIONS: Final = 16  # of one event loop, at most
+CONNECTION_WAIT: Final = 5.0  # seconds for a free one; more than a thousand sockets that open at once need
 PROBE_INTERVAL: Final = 0.5  # seconds between two looks whether Redis is back
 
 LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
@@ -218,12 +220,16 @@ class RedisStore:
         """The running loop's client."""
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            self._loops[loop] = redis.asyncio.Redis.from_url(
+            # Waits for a free connection: the plain pool raises at its hundredth, when many sockets come at once.
+            pool = redis.asyncio.BlockingConnectionPool.from_url(
                 self.url,
+                max_connections=CONNECTIONS,
+                timeout=CONNECTION_WAIT,
                 socket_timeout=READ_TIMEOUT,
                 socket_connect_timeout=READ_TIMEOUT,
                 retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             )
+            self._loops[loop] = redis.asyncio.Redis.from_pool(pool)
         return self._loops[loop]
 
     async def aclose(self) -> None:

@@ -1,0 +1,127 @@
+"""The template tag: `{% load progress %}{% task_progress task_id %}`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from django import template
+from django.template import Context
+from django.urls import get_script_prefix
+from django.utils.formats import number_format
+
+from progress.exceptions import InvalidToken, ProgressError
+from progress.permissions import Claim, rights, viewer_of
+from progress.snapshot import State, address
+from progress.store import get_store
+from progress.tokens import read_token
+
+register = template.Library()
+
+_WORDS = {
+    State.PENDING: "waiting for a worker",
+    State.RECEIVED: "waiting for a worker",
+    State.SUCCESS: "done",
+    State.FAILURE: "failed",
+    State.REVOKED: "cancelled",
+    State.IGNORED: "was ignored",
+    State.REJECTED: "was rejected",
+    State.LOST: "lost (presumed)",
+}
+
+
+@register.inclusion_tag("progress/task_progress.html", takes_context=True)
+def task_progress(
+    context: Context,
+    task_id: str,
+    *,
+    snapshot: Mapping[str, Any] | None = None,
+    token: str = "",
+    href: str = "",
+    heading: int | None = None,
+    compact: bool = False,
+) -> dict[str, Any]:
+    """A `<task-progress>` with the last known state inside, for readers without JavaScript.
+
+    What the request's user, or the bearer of `token`, may not watch looks like what does not exist. A view
+    that has read the `snapshot` already, and may show it, passes it along and saves the look-up. `href` makes
+    the title a link, `heading` a heading of that level; `compact` takes two lines.
+    """
+    key = address(str(task_id))
+    known = snapshot if snapshot is not None else _look_up(context, key, token)
+    return {
+        "key": key,
+        "socket": f"{get_script_prefix()}ws/progress/",
+        "token": token,
+        "href": href,
+        "heading": heading,
+        "compact": compact,
+        "known": known,
+        "json": json.dumps(known, ensure_ascii=False, separators=(",", ":")) if known else "",
+        "title": (known.get("title") or known.get("name")) if known else "",
+        "value": _value(known) if known else "",
+        "facts": _facts(known) if known else [],
+    }
+
+
+def state_words(snapshot: Mapping[str, Any]) -> str:
+    """The state in plain words, as `words.js` says it when it does not know the time."""
+    state, retries = snapshot["state"], snapshot.get("retries") or 0
+    if snapshot.get("cancel_requested") and not snapshot["final"] and state != State.LOST:
+        return "cancelling…"
+    if state in (State.STARTED, State.PROGRESS):
+        if retries:
+            return f"running, {_attempt(snapshot, retries + 1)}"
+        return f"running again ({snapshot['attempt']})" if snapshot["attempt"] > 1 else "running"
+    if state == State.RETRY:
+        return f"retrying, {_attempt(snapshot, retries + 2)}"
+    if state == State.PENDING and snapshot.get("waits_for"):
+        return "waiting for the step before it"
+    if state == State.REVOKED and (snapshot.get("error") or {}).get("type") == "Expired":
+        return "expired"
+    return _WORDS[State(state)]
+
+
+def _attempt(snapshot: Mapping[str, Any], attempt: int) -> str:
+    allowed = snapshot.get("max_retries")
+    return f"attempt {attempt}" if allowed is None else f"attempt {attempt} of {allowed + 1}"
+
+
+def _look_up(context: Context, key: str, token: str) -> dict[str, Any] | None:
+    try:
+        record = get_store().load(key)
+    except ProgressError:
+        return None  # the page is worth more than the bar; the element goes on looking
+    if record is None:
+        return None
+    try:
+        tokens = [read_token(token)] if token else []
+    except InvalidToken:
+        tokens = []
+    viewer = viewer_of(getattr(context.get("request"), "user", None))
+    right = rights(key, Claim.of(record), viewer, tokens)
+    return record.snapshot(staff=right.staff) if "watch" in right.actions else None
+
+
+def _value(snapshot: Mapping[str, Any]) -> str:
+    """For the attribute of `<progress>`, in no language; "" = unknown."""
+    fraction = snapshot.get("fraction")
+    if fraction is None:
+        # Without a value the bar would move for ever, and nothing in this page can stop it.
+        return "0" if snapshot["final"] or snapshot["state"] in (State.PENDING, State.LOST) else ""
+    return f"{fraction:.4g}"
+
+
+def _facts(snapshot: Mapping[str, Any]) -> list[str]:
+    current, total, unit = snapshot.get("current") or 0, snapshot.get("total"), snapshot.get("unit") or ""
+    count = ""
+    if total is not None:
+        count = f"{_number(current)} of {_number(total)} {unit}"
+    elif current:
+        count = f"{_number(current)} {unit}"
+    return [part for part in (state_words(snapshot), count.strip(), snapshot.get("message") or "") if part]
+
+
+def _number(value: float) -> str:
+    return number_format(value, use_l10n=False, force_grouping=True) if isinstance(value, int) else f"{value:,}"
