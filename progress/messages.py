@@ -21,6 +21,8 @@ class ProtocolError(ProgressError):
 class BadMessage(ProgressError):
     """A message has a wrong field; it is answered by ``refused`` with this text as ``detail``."""
 
+    ref: Any = None  # of the message, to be repeated
+
 
 @dataclass(frozen=True, slots=True)
 class Message:
@@ -58,6 +60,14 @@ def parse(text: str) -> Message:
         raise ProtocolError("Expected a JSON object in a text frame, got something else.") from None
     if not isinstance(raw, dict):
         raise ProtocolError(f"Expected a JSON object in a text frame, got {type(raw).__name__}.")
+    try:
+        return _message(raw)
+    except BadMessage as error:
+        error.ref = raw.get("ref")
+        raise
+
+
+def _message(raw: dict[str, Any]) -> Message:
     kind = raw.get("type")
     if not isinstance(kind, str) or kind not in _FORMS:
         raise BadMessage(f"type must be one of {', '.join(_FORMS)}.")

@@ -17,43 +17,47 @@ const css = `
 :host([hidden]) { display: none }
 .box {
   display: grid;
-  gap: .1em 1em;
-  grid-template: "title cancel" minmax(2.25em, auto) "bar bar" auto "facts pace" 1.5em "text text" auto
-    "state age" 1.5em "outcome outcome" auto / 1fr auto;
+  gap: .15em 1em;
+  grid-template: "title cancel" auto "bar bar" auto "facts pace" 1.5em "text text" auto "state age" 1.5em
+    "outcome outcome" auto / 1fr auto;
   align-items: center;
   font-variant-numeric: tabular-nums;
 }
-.box > *, .title > * { min-width: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.title { grid-area: title; font-weight: 600; font-size: var(--task-progress-title-size, 1em) }
-.title a { color: inherit; text-decoration-thickness: 1px; text-underline-offset: .2em }
+.box > * { min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
+.box > .title {
+  grid-area: title; font-weight: 600; font-size: var(--task-progress-title-size, 1em); line-height: 1.3;
+  white-space: normal; overflow-wrap: anywhere;
+}
+a { color: inherit; text-decoration: underline 1px color-mix(in srgb, currentColor 45%, transparent); text-underline-offset: .2em }
+a:hover { text-decoration-color: currentColor }
+.count, .pace, .text, .age { color: var(--soft) }
 .facts { grid-area: facts }
-.percent { display: inline-block; min-width: 3.2em; font-weight: 600 }
-.percent:empty { display: none }
-.pace, .age, .facts, .text { color: var(--soft) }
-.percent { color: CanvasText; color: inherit }
+.percent:not(:empty) { display: inline-block; min-inline-size: 3.2em; font-weight: 600 }
 .pace { grid-area: pace; text-align: end }
-.text { grid-area: text; min-height: 1.5em }
+.box > .text {
+  --lines: var(--task-progress-text-lines, 1);
+  grid-area: text; block-size: calc(1.5em * var(--lines)); white-space: normal; overflow-wrap: anywhere;
+  display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: var(--lines);
+}
 .state { grid-area: state }
 .state::before {
-  content: ""; display: inline-block; inline-size: .55em; block-size: .55em; margin-inline-end: .5em;
+  content: ""; display: inline-block; inline-size: .6em; block-size: .6em; margin-inline-end: .5em;
   border: 2px solid var(--tone); border-radius: 50%; background: var(--tone);
 }
+.wait, .over { --tone: var(--soft) }
 .wait .state::before { background: none }
-.wait { --tone: var(--soft) }
-.over { --tone: var(--soft) }
 .bad { --tone: var(--bad) }
 .bad .state, .lost .age { color: var(--bad) }
 .age { grid-area: age; text-align: end }
-.pace > * + :not(:empty)::before, .age > * + :not(:empty)::before { content: "· " }
-.pace > :empty + ::before, .age > :empty + ::before { content: none !important }
 .outcome {
-  grid-area: outcome; margin: .5em 0 0; padding: .6em .8em; border-inline-start: 3px solid var(--tone);
+  grid-area: outcome; margin: .6em 0 0; padding: .6em .8em; border-inline-start: 3px solid var(--tone);
   background: color-mix(in srgb, currentColor 5%, transparent);
-  font: inherit; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: inherit;
 }
+.box > .outcome { white-space: pre-wrap; overflow-wrap: anywhere }
 .outcome:empty { display: none }
 progress {
-  grid-area: bar; appearance: none; inline-size: 100%; block-size: var(--task-progress-bar-size, .625em);
+  grid-area: bar; appearance: none; inline-size: 100%; margin-block: .4em .3em; block-size: var(--task-progress-bar-size, .625em);
   border: 0; border-radius: 1em; background: var(--track); color: var(--tone);
 }
 progress::-webkit-progress-bar { background: none }
@@ -66,7 +70,7 @@ progress:indeterminate::-moz-progress-bar { background: none }
 }
 @keyframes sweep { from { background-position: 150% 0 } to { background-position: -50% 0 } }
 button {
-  grid-area: cancel; font: inherit; font-size: .875em; color: inherit; background: none; cursor: pointer;
+  grid-area: cancel; align-self: start; font: inherit; font-size: .875em; color: inherit; background: none; cursor: pointer;
   min-block-size: 2.25em; padding: 0 1em; border: 1px solid var(--soft); border-radius: .4em;
 }
 button:hover { border-color: currentColor; background: var(--track) }
@@ -75,24 +79,22 @@ button:disabled { opacity: .6; cursor: default }
 :is(a, button):focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
 .live { position: absolute; inline-size: 1px; block-size: 1px; clip-path: inset(50%) }
 
-:host([compact]) .box {
-  grid-template: "title title state" auto "bar bar bar" auto "facts pace age" 1.5em / auto 1fr auto;
+:host([compact]) {
+  --task-progress-bar-size: .4em;
 }
-:host([compact]) :is(.text, .rate, .outcome, .box > button) { display: none }
-:host([compact]) { --task-progress-bar-size: .4em }
+:host([compact]) .box { grid-template: "title title state" auto "bar bar bar" auto "facts pace age" 1.5em / auto 1fr auto }
+:host([compact]) :is(.text, .outcome, button) { display: none }
+:host([compact]) .box > .title { white-space: nowrap; line-height: 1.5 }
 :host([compact]) .pace { text-align: start }
-:host([compact]) .elapsed { display: none }
 
 @container (width < 30rem) {
   .box {
-    grid-template: "title cancel" minmax(2.25em, auto) "bar bar" auto "facts facts" 1.5em "pace pace" 1.5em
-      "text text" auto "state state" 1.5em "age age" 1.5em "outcome outcome" auto / 1fr auto;
+    grid-template: "title cancel" auto "bar bar" auto "facts facts" 1.5em "pace pace" 1.5em "text text" auto
+      "state state" 1.5em "age age" 1.5em "outcome outcome" auto / 1fr auto;
   }
   .pace, .age { text-align: start }
-  :host([compact]) .box {
-    grid-template: "title title" auto "state pace" 1.5em "bar bar" auto "facts age" 1.5em / 1fr auto;
-  }
-  :host([compact]) .pace { text-align: end }
+  :host([compact]) .box { grid-template: "title title" auto "bar bar" auto "facts pace" 1.5em "state age" 1.5em / 1fr auto }
+  :host([compact]) :is(.pace, .age) { text-align: end }
 }
 @media (prefers-reduced-motion: reduce) {
   progress::-webkit-progress-value { transition: none }

@@ -174,10 +174,10 @@ export class TaskProgress extends HTMLElement {
         cancel,
         bar,
         make("facts", "div", [make("percent"), make("count")]),
-        make("pace", "div", [make("rate"), make("eta")]),
+        make("pace", "div"),
         make("text", "div"),
         make("state", "div"),
-        make("age", "div", [make("elapsed"), make("updated")]),
+        make("age", "div"),
         make("outcome", "pre"),
         make("live", "div"),
       ]),
@@ -197,7 +197,7 @@ export class TaskProgress extends HTMLElement {
     const part = this.#part;
     const at = socket.serverTime;
     if (this.hasAttribute("href")) part.name.href = this.getAttribute("href");
-    put(part.updated, this.#age(s, at, refused));
+    put(part.age, this.#age(s, at, refused));
     part.box.className = `box ${s ? words.mood(s) : "wait"}`;
     part.box.classList.toggle("lost", socket.state !== "live" && socket.state !== "connecting");
     if (!s) {
@@ -208,12 +208,11 @@ export class TaskProgress extends HTMLElement {
     put(part.name, s.title || s.name);
     put(part.percent, words.percentWords(s));
     put(part.count, words.countWords(s));
-    put(part.rate, words.rateWords(s));
-    put(part.eta, socket.state === "live" ? words.etaWords(s, at) : "");
+    const eta = socket.state === "live" ? words.etaWords(s, at) : "";
+    put(part.pace, joined(this.hasAttribute("compact") ? "" : words.rateWords(s), eta));
     put(part.text, s.message ?? "");
+    part.text.title = part.text.textContent; // where it is longer than its place
     put(part.state, words.stateWords(s, at));
-    const elapsed = words.elapsedMs(s, at);
-    put(part.elapsed, elapsed === null ? "" : words.clockWords(elapsed));
     put(part.outcome, s.final ? words.outcomeWords(s) : "");
     const fraction = s.state === "SUCCESS" ? 1 : s.fraction;
     if (fraction == null) part.bar.removeAttribute("value");
@@ -228,8 +227,10 @@ export class TaskProgress extends HTMLElement {
   #age(s, at, refused) {
     if (performance.now() < this.#noteUntil) return this.#note;
     if (refused) return words.refusalWords(refused);
-    if (s) return words.ageWords(s, at, /** @type {ProgressSocket} */ (this.#socket).state);
-    return this.#socket?.state === "offline" ? "no connection" : "";
+    const { state } = /** @type {ProgressSocket} */ (this.#socket);
+    if (!s) return state === "offline" ? "no connection" : "";
+    const age = words.ageWords(s, at, state);
+    return state === "live" && !this.hasAttribute("compact") ? joined(words.elapsedWords(s, at), age) : age;
   }
 
   /** To screen readers: seldom while it runs, always when it ended. @param {Snapshot} s @param {?number} at */
@@ -260,6 +261,9 @@ export class TaskProgress extends HTMLElement {
 
 /** @param {Snapshot} s */
 const execution = ({ run, attempt }) => `${run} ${attempt}`;
+
+/** @param {...string} parts */
+const joined = (...parts) => parts.filter(Boolean).join(" · ");
 
 /** @param {Node} node @param {string} text */
 function put(node, text) {

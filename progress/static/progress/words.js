@@ -58,7 +58,8 @@ export function countWords({ current, total, unit }) {
 /** "210 rows/s", "12 rows/min". @param {Snapshot} s */
 export function rateWords(s) {
   if (!s.rate || s.rate <= 0 || mood(s) !== "run") return "";
-  const [rate, per] = s.rate >= 1 ? [s.rate, "s"] : s.rate >= 1 / 60 ? [s.rate * 60, "min"] : [s.rate * 3600, "h"];
+  const [rate, per] =
+    s.rate >= 0.95 ? [s.rate, "s"] : s.rate >= 0.95 / 60 ? [s.rate * 60, "min"] : [s.rate * 3600, "h"];
   const shown = number.format(rate < 10 ? Math.round(rate * 10) / 10 : Math.round(rate));
   return s.unit ? `${shown} ${s.unit}/${per}` : `${shown}/${per}`;
 }
@@ -85,6 +86,13 @@ export function etaWords(s, at) {
 export function elapsedMs({ started_at: from, finished_at: to }, at) {
   if (!from || (!to && at === null)) return null;
   return Math.max(0, (to ? Date.parse(to) : /** @type {number} */ (at)) - Date.parse(from));
+}
+
+/** "0:35 so far", "took 1:02:03". @param {Snapshot} s @param {?number} at */
+export function elapsedWords(s, at) {
+  const elapsed = elapsedMs(s, at);
+  if (elapsed === null) return "";
+  return s.finished_at ? `took ${clockWords(elapsed)}` : `${clockWords(elapsed)} so far`;
 }
 
 /** "0:35", "12:05", "1:02:03". @param {number} ms */

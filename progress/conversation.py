@@ -1,0 +1,235 @@
+"""What one client and this server say to each other, whatever carries it. `docs/protocol.md` is the contract.
+
+It watches tasks at the hub, answers messages, and puts snapshots into the outbox. It knows no socket: its `Line`
+tells a message, does something beside, and is what the hub calls.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from functools import partial
+from typing import Any, Final, Protocol
+
+from . import snapshot
+from .access import Access
+from .conf import conf
+from .control import acancel
+from .exceptions import InvalidToken
+from .hub import Hub, Watcher
+from .log_tails import LogTails
+from .messages import Message
+from .outbox import Outbox, Shown
+from .permissions import Claim, Viewer
+from .record import Record, Status
+
+
+class Line(Watcher, Protocol):
+    """What carries a conversation."""
+
+    async def tell(self, told: dict[str, Any]) -> None: ...
+    def start(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
+class Conversation:
+    """One client's watches and rights. Methods that read raise `StoreUnavailable`."""
+
+    def __init__(self, hub: Hub, outbox: Outbox, line: Line) -> None:
+        self.access = Access()
+        self.address: str | None = None  # key of the single task that the URL names
+        self._hub, self._outbox, self._line = hub, outbox, line
+        self._claims: dict[str, Claim] = {}  # what is watched, and what decides about it
+        self._staff: set[str] = set()  # of these the staff view
+        self._logs = LogTails(hub.logs, self._say)
+        self._mine: str | None = None  # the owner whose tasks are followed
+        self._expiry: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def close(self) -> None:
+        """Watch nothing any more."""
+        self._closed = True
+        if self._expiry:
+            self._expiry.cancel()
+        await self._hub.unwatch(list(self._claims), self._line)
+        await self._unfollow_mine()
+
+    # --- From the hub --------------------------------------------------------------------------------------
+
+    def progress_update(self, shown: Shown) -> None:
+        """A task that is watched has something newer."""
+        if self._closed or shown.key not in self._claims:
+            return
+        self._outbox.put(shown, shown.key in self._staff)
+        if self._logs.is_behind(shown.key, shown.logs_to) and not self._outbox.stuck:
+            self._line.start(self._logs.catch_up(shown.key))
+
+    def task_found(self, key: str, record: Record) -> None:
+        """The user whose tasks are followed has this unfinished one."""
+        full = len(self._claims) >= conf.PROGRESS_MAX_WATCHES
+        if not self._closed and key not in self._claims and not full and record.owner == self._mine:
+            self._line.start(self._watch({key: Claim.of(record)}, None))
+
+    # --- From the client -----------------------------------------------------------------------------------
+
+    async def answer(self, message: Message) -> None:
+        """Do what `message` asks for."""
+        await self._answers[message.type](self, message)
+
+    async def watch_address(self, ref: Any = None) -> bool:
+        """Watch the task of the single-task URL. False if that may not be watched, or not yet."""
+        if self.address is None or self.address in self._claims:
+            return self.address is not None
+        allowed, _ = await self._sort_out([self.address])
+        if allowed:
+            await self._watch(allowed, ref)
+        return bool(allowed)
+
+    async def _on_watch(self, message: Message) -> None:
+        if message.every is not None:
+            self._outbox.every = message.every
+        if message.token is not None and not await self._take_token(message, "not_found"):
+            return
+        if message.mine:
+            await self._follow_mine(message)
+        if not message.ids:
+            return
+        names = {snapshot.address(name): name for name in message.ids}
+        allowed, refused = await self._sort_out(names)
+        if refused:
+            await self._refuse([names[key] for key in refused], "not_found", message.ref)
+        room = max(conf.PROGRESS_MAX_WATCHES - len(self._claims), 0)
+        over = [key for key in allowed if key not in self._claims][room:]
+        if over:
+            await self._refuse([names[key] for key in over], "too_many", message.ref)
+            allowed = {key: claim for key, claim in allowed.items() if key not in over}
+        if allowed:
+            await self._watch(allowed, message.ref, names)
+
+    async def _follow_mine(self, message: Message) -> None:
+        if not self.access.viewer.user:
+            await self._refuse([], "not_allowed", message.ref)
+            return
+        self._mine = self.access.viewer.user
+        await self._say("watching", message.ref, items=[])
+        await self._hub.follow(self._mine, self._line)
+
+    async def _unfollow_mine(self) -> None:
+        followed, self._mine = self._mine, None
+        if followed is not None:
+            await self._hub.unfollow(followed, self._line)
+
+    async def _on_unwatch(self, message: Message) -> None:
+        if message.everything:
+            await self._unfollow_mine()
+        await self._unwatch(list(self._claims) if message.everything else map(snapshot.address, message.ids))
+
+    async def _on_cancel(self, message: Message) -> None:
+        (name,) = message.ids
+        key = snapshot.address(name)
+        record = (await self._hub.read([key])).get(key)
+        may = self.access.rights(key, Claim.of(record)).actions if record else frozenset()
+        if not may:
+            await self._refuse([name], "not_found", message.ref)
+        elif "cancel" not in may:
+            await self._refuse([name], "not_allowed", message.ref)
+        elif await acancel(key, self.access.viewer.user, self._hub) is Status.ENDED:
+            await self._refuse([name], "ended", message.ref)
+        else:
+            await self._say("accepted", message.ref, id=name, action="cancel")
+
+    async def _on_logs(self, message: Message) -> None:
+        (name,) = message.ids
+        key = snapshot.address(name)
+        allowed, _ = await self._sort_out([key])
+        if key not in allowed:
+            await self._refuse([name], "not_found", message.ref)
+        elif not self.access.may_read_logs(key, allowed[key]):
+            await self._refuse([name], "not_allowed", message.ref)
+        else:
+            if key not in self._claims:
+                await self._watch(allowed, None)
+            await self._logs.follow(key, message.after, message.ref)
+
+    async def _on_token(self, message: Message) -> None:
+        if not await self._take_token(message, "expired"):
+            return
+        waited_for_it = self.address is not None and self.address not in self._claims
+        if not (waited_for_it and await self.watch_address(message.ref)):
+            await self._say("watching", message.ref, items=self._items(self._claims))
+
+    async def _on_ping(self, message: Message) -> None:
+        await self._say("heartbeat", message.ref, at=self._hub.now())
+
+    _answers: Final[dict[str, Callable[[Conversation, Message], Awaitable[None]]]] = {
+        "watch": _on_watch,
+        "unwatch": _on_unwatch,
+        "cancel": _on_cancel,
+        "logs": _on_logs,
+        "token": _on_token,
+        "ping": _on_ping,
+    }
+
+    # --- Rights --------------------------------------------------------------------------------------------
+
+    async def look_again(self, viewer: Viewer) -> None:
+        """The session's rights have changed: show what may be seen now."""
+        if viewer != self.access.viewer:
+            self.access.viewer = viewer
+            self._staff = {key for key, claim in self._claims.items() if self.access.rights(key, claim).staff}
+            await self._drop_what_is_over("not_found")
+
+    async def _sort_out(self, keys: Iterable[str]) -> tuple[dict[str, Claim], list[str]]:
+        """Which of `keys` may be watched. Unknown and forbidden cost the same one read."""
+        wanted = list(keys)
+        claims = {key: Claim.of(record) for key, record in (await self._hub.read(wanted)).items()}
+        forbidden = self.access.over(claims)
+        allowed = {key: claim for key, claim in claims.items() if key not in forbidden}
+        return allowed, [key for key in wanted if key not in allowed]
+
+    async def _take_token(self, message: Message, code: str) -> bool:
+        try:
+            self.access.add_token(message.token or "")
+        except InvalidToken:
+            await self._refuse(message.ids, code, message.ref)
+            return False
+        self._wake_at_expiry()
+        return True
+
+    def _wake_at_expiry(self) -> None:
+        if self._expiry:
+            self._expiry.cancel()
+        if (delay := self.access.next_expiry()) is not None:
+            over = partial(self._drop_what_is_over, "expired")
+            self._expiry = asyncio.get_running_loop().call_later(delay + 0.01, lambda: self._line.start(over()))
+
+    async def _drop_what_is_over(self, code: str) -> None:
+        over = self.access.over(self._claims)
+        if over:
+            await self._unwatch(over)
+            await self._refuse(over, code, None)
+        self._wake_at_expiry()
+
+    # --- What is watched, and what is said -----------------------------------------------------------------
+
+    async def _watch(self, allowed: dict[str, Claim], ref: Any, names: dict[str, str] | None = None) -> None:
+        self._claims.update(allowed)
+        self._staff |= {key for key, claim in allowed.items() if self.access.rights(key, claim).staff}
+        await self._say("watching", ref, items=self._items(allowed, names))
+        await self._hub.watch(allowed, self._line)
+
+    async def _unwatch(self, keys: Iterable[str]) -> None:
+        gone = [key for key in keys if self._claims.pop(key, None)]
+        for key in gone:
+            self._staff.discard(key)
+            self._logs.drop(key)
+            self._outbox.drop(key)
+        await self._hub.unwatch(gone, self._line)
+
+    def _items(self, keys: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
+        return [self.access.item(key, self._claims[key], (names or {}).get(key, key)) for key in keys]
+
+    async def _refuse(self, ids: Iterable[str], code: str, ref: Any) -> None:
+        await self._say("refused", ref, ids=list(ids), code=code)
+
+    async def _say(self, kind: str, ref: Any, **fields: Any) -> None:
+        await self._line.tell({"type": kind, **fields} if ref is None else {"type": kind, **fields, "ref": ref})
