@@ -1,4 +1,4 @@
-"""Rows of a CSV text, one at a time, with the physical line each of them starts in. Nothing here knows customers.
+"""Rows of a CSV text, one at a time, each with the physical line it starts in. Knows nothing of customers.
 
 Quoted fields may contain line ends; ``"a""b"`` is a quote within quotes. Lines end in CRLF, LF or CR.
 Limits are part of the contract, because an upload is hostile until read: a field may have 131 072 characters
@@ -62,8 +62,8 @@ def rows(stream: TextIO, delimiter: str) -> Iterator[Row]:
     """The rows of `stream`, which must be opened with ``newline=""``; blank lines are left out.
 
     A row that breaks the rules of quoting is handed out with its `problem`, and reading goes on behind it.
-    Raises `Refused` for what makes everything behind it doubtful: an unclosed quote, a field or row beyond the
-    limits.
+    Raises `Refused` for what makes everything behind it doubtful: an unclosed quote, a field or row beyond
+    the limits.
     """
     lines = _Lines(stream)
     reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True, strict=True)
@@ -84,8 +84,8 @@ def rows(stream: TextIO, delimiter: str) -> Iterator[Row]:
 def _unreadable(error: csv.Error, first: int, lines: _Lines) -> Row:
     if lines.ended:
         raise Refused(
-            f"A quote that opens in the row of line {first:,} is never closed, so the rest of the file would be one "
-            'field. Close it, or write a quote within a field twice ("").'
+            f"A quote that opens in the row of line {first:,} is never closed, so the rest of the file would "
+            'be one field. Close it, or write a quote within a field twice ("").'
         ) from error
     if str(error).startswith("field larger"):
         raise Refused(
@@ -93,14 +93,15 @@ def _unreadable(error: csv.Error, first: int, lines: _Lines) -> Row:
             "Shorten it; if it looks short, a quote in that line has no partner."
         ) from error
     where = f"closes in line {lines.number:,} and" if lines.number > first else "closes and"
-    return Row(first, problem=f"a quoted field {where} is followed by text: write a quote within a field twice")
+    reason = f"a quoted field {where} is followed by text: write a quote within a field twice"
+    return Row(first, problem=reason)
 
 
 def sniff(open_text: Callable[[], AbstractContextManager[TextIO]], known: Collection[str]) -> tuple[str, Row]:
     """The delimiter of a text, and its header row, read with it.
 
     The one that yields most of the `known` column names wins, then the one that yields most columns, then the
-    first of `DELIMITERS`. A header that none of them divides is one column, and its rows are not divided either.
+    first of `DELIMITERS`. A header that none of them divides is one column, and so are its rows.
     Raises `Refused` when the text has no row that can be read.
     """
     best: tuple[tuple[int, int], str, Row] | None = None

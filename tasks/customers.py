@@ -1,8 +1,8 @@
 """What a row of an import means: a customer, or the reasons why it is none.
 
-Columns, in any order, upper or lower case: ``name`` (needed), ``email``, ``orders``, ``since``. Any of the last three may
-be missing from the file; where ``email`` is there, every row needs a valid address. Other columns are ignored, and the
-import's page names them.
+Columns, in any order, upper or lower case: ``name`` (needed), ``email``, ``orders``, ``since``. Any of the
+last three may be missing from the file; where ``email`` is there, every row needs a valid address. Other
+columns are ignored, and the import's page names them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Columns:
         folded = [name.casefold() for name in names]
         twice = sorted({name for name in folded if name and folded.count(name) > 1})
         if twice:
-            raise Refused(f"The header names {_quoted(twice)} more than once. Each column needs a name of its own.")
+            raise Refused(f"The header names {_quoted(twice)} more than once. Give each column its own name.")
         missing = [name for name in REQUIRED if name not in folded]
         if missing and not set(folded) & set(COLUMNS) and any(map(_looks_like_data, names)):
             raise Refused(
@@ -45,15 +45,15 @@ class Columns:
             )
         if missing:
             raise Refused(
-                f"The column {_quoted(missing)} is missing. The header in line {header.line:,} has {_quoted(names)}; "
-                f"it must have {_quoted(REQUIRED)} and may have {_quoted(COLUMNS[len(REQUIRED) :])}."
+                f"The column {_quoted(missing)} is missing. The header in line {header.line:,} has "
+                f"{_quoted(names)}; those that count are {_quoted(COLUMNS)}."
             )
         self._width = len(names)
         self._place = {name: folded.index(name) for name in COLUMNS if name in folded}
         self.ignored = [name for name in names if name and name.casefold() not in COLUMNS]
 
     def read(self, row: Row) -> dict[str, Any]:
-        """The customer in `row`, ready for the model. Raises `ValueError` with every reason why there is none."""
+        """The customer in `row`, ready for the model. Raises `ValueError` with all reasons why not."""
         if row.problem:
             raise ValueError(row.problem)
         if any(value.strip() for value in row.fields[self._width :]):
@@ -127,5 +127,5 @@ def _shown(text: str) -> str:
 
 
 def _quoted(names: Sequence[str]) -> str:
-    shown = ", ".join(_shown(name) for name in names[:10])
-    return shown + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+    shown = ", ".join(_shown(name) for name in names[:5])
+    return shown + (f" and {len(names) - 5} more" if len(names) > 5 else "")

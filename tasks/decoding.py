@@ -3,15 +3,16 @@
 The decision is deterministic, in this order:
 
 1. A byte order mark decides: UTF-8, UTF-16 LE or UTF-16 BE. The whole text must then be valid in it.
-2. Valid UTF-8 from the first to the last byte is UTF-8. (Plain ASCII ends here too.)
+2. Valid UTF-8 from the first to the last byte is UTF-8. (Plain ASCII ends here too.) Where the first wrong byte
+   comes after 20 characters that only UTF-8 writes so, the file is damaged UTF-8 and is refused.
 3. What is valid only as GB18030, or only as Windows-1252, is that.
 4. Valid as both: of the first 20 000 characters beyond ASCII that reading it as GB18030 yields, at least half
-   must be in GB 2312, the everyday set of Chinese; then it is GB18030, else Windows-1252. Western letters stand
-   between ASCII letters ("Zoë,"), and such pairs are rare characters or none at all in GB18030.
+   must be in GB 2312, the everyday set of Chinese; then it is GB18030, else Windows-1252. Western letters
+   stand between ASCII letters ("Zoë,"), and such pairs are rare characters or none at all in GB18030.
 
 Limits: without a mark, UTF-16 is refused as binary. Any other single-byte text (Latin-2, KOI8-R, Mac Roman …)
 and Shift JIS are taken for Windows-1252 or GB18030 and show wrong letters; a short text with a handful of
-characters beyond ASCII can be misjudged. "Save as UTF-8" cures all of these, and the page names the encoding used.
+characters beyond ASCII can be misjudged. "Save as UTF-8" cures all of these; the page names the encoding.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from __future__ import annotations
 import codecs
 import re
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from .refusals import Refused
 
@@ -56,9 +57,10 @@ _MAGIC: Final = (
 )
 _LONGEST_SIGN: Final = max(len(sign) for sign, _ in (*_MARKS, *_MAGIC))  # bytes
 
-# Control characters that no table holds. Tab, line ends, form feed, escape and Ctrl-Z (end of file in DOS) may occur.
+# Control characters that no table holds. Tab, line ends, form feed, escape and Ctrl-Z (the end, in DOS) may.
 _CONTROLS: Final = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1a\x1b"))
 _BEYOND_ASCII: Final = re.compile("[^\x00-\x7f]+")
+_SURELY_UTF_8: Final = 20  # characters beyond ASCII; other encodings look like a few of them by chance
 _EVIDENCE: Final = 20_000  # characters; more would not change the verdict, only cost time
 _SAVE_AS: Final = "Save it as CSV, encoded in UTF-8, and upload it again."
 
@@ -77,7 +79,9 @@ class _Candidate:
     def __init__(self, encoding: str) -> None:
         self.encoding = encoding
         self.failed_at: int | None = None  # offset of the first byte that cannot be, counted from 0
-        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
+        # Plain UTF-8 also behind a mark: the other codec drops the mark, and offsets would not count it.
+        codec = UTF_8 if encoding == "utf-8-sig" else encoding
+        self._decoder = codecs.getincrementaldecoder(codec)("strict")
         self._seen = 0  # bytes
 
     def feed(self, chunk: bytes, *, final: bool = False) -> str:
@@ -92,7 +96,7 @@ class _Candidate:
         except UnicodeDecodeError as error:
             # Decoders keep an unfinished character back; offsets count from its first byte.
             self.failed_at = self._seen - pending + error.start
-            return ""
+            return error.object[: error.start].decode(self.encoding)
         self._seen += len(chunk)
         return text
 
@@ -107,7 +111,8 @@ class Examination:
         self._head = b""  # held back until it is long enough to be recognised
         self._marked: _Candidate | None = None
         self._candidates: list[_Candidate] | None = None  # None: the first bytes are not complete yet
-        self._beyond_ascii = ""
+        self._beyond_ascii = ""  # as GB18030 reads it
+        self._beyond_ascii_in_utf8 = 0
         self._controls = False
         self._breaks = 0  # line ends
         self._last = ""  # the last character or byte, as text
@@ -141,7 +146,7 @@ class Examination:
         if encoding == "utf-32":
             raise Refused(f"The file is in UTF-32, which is not read here. {_SAVE_AS}")
         self._marked = _Candidate(encoding) if encoding else None
-        self._candidates = [self._marked] if self._marked else [_Candidate(n) for n in (UTF_8, GB18030, CP1252)]
+        self._candidates = [] if self._marked else [_Candidate(name) for name in (UTF_8, GB18030, CP1252)]
 
     def _take(self, chunk: bytes, *, final: bool = False) -> None:
         if self._marked:
@@ -160,6 +165,8 @@ class Examination:
             )
         for candidate in self._candidates or ():
             text = candidate.feed(chunk, final=final)
+            if candidate.encoding == UTF_8 and self._beyond_ascii_in_utf8 < _SURELY_UTF_8:
+                self._beyond_ascii_in_utf8 += len("".join(_BEYOND_ASCII.findall(text)))
             if candidate.encoding == GB18030 and len(self._beyond_ascii) < _EVIDENCE:
                 self._beyond_ascii += "".join(_BEYOND_ASCII.findall(text))[:_EVIDENCE]
         self._controls = self._controls or len(chunk.translate(None, _CONTROLS)) != len(chunk)
@@ -179,16 +186,21 @@ class Examination:
         candidate = self._marked
         assert candidate is not None  # noqa: S101 (only asked when a mark was found)
         if candidate.failed_at is not None:
-            raise Refused(
-                f"The file says that it is {NAMES[candidate.encoding]}, but the bytes from offset "
-                f"{candidate.failed_at:,} on are not. It is damaged or was cut. {_SAVE_AS}"
-            )
+            self._refuse_damaged(candidate)
         return candidate.encoding
+
+    def _refuse_damaged(self, candidate: _Candidate) -> NoReturn:
+        raise Refused(
+            f"The file begins as {NAMES[candidate.encoding]}, but the bytes from offset "
+            f"{candidate.failed_at:,} on are not. It is damaged, was cut, or mixes two encodings. {_SAVE_AS}"
+        )
 
     def _decide(self) -> str:
         utf8, gb, western = self._candidates or ()
         if utf8.failed_at is None:
             return UTF_8
+        if self._beyond_ascii_in_utf8 >= _SURELY_UTF_8:
+            self._refuse_damaged(utf8)
         if self._controls:
             raise Refused(f"The file is binary: it holds control characters that no text has. {_SAVE_AS}")
         if gb.failed_at is not None and western.failed_at is not None:
