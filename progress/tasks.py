@@ -10,7 +10,7 @@ from .reporter import update
 PING = "progress.ping"
 
 
-@shared_task(name=PING, ignore_result=True)
+@shared_task(name=PING, ignore_result=True)  # type: ignore[untyped-decorator]
 @options(title="Check of every link")
 def ping() -> None:
     """Report once and end. Nobody owns it, so its record is gone after ten minutes."""

@@ -57,20 +57,30 @@ def is_running(pid: int) -> bool:
     """True if there is such a process and it is no zombie."""
     try:
         os.kill(pid, 0)
-        with suppress(FileNotFoundError):  # no /proc outside of Linux
-            return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except (ProcessLookupError, FileNotFoundError):
+    except ProcessLookupError:
         return False
-    return True
+    return _stat(pid)[:1] != ["Z"]
 
 
 def group_exists(pgid: int) -> bool:
-    """True if any process of that group is left, zombies included."""
+    """True if any process of that group is left. Zombies are not: in a container, often nobody reaps orphans."""
     try:
         os.killpg(pgid, 0)
     except ProcessLookupError:
         return False
-    return True
+    if not Path("/proc/self/stat").exists():
+        return True
+    pids = [int(path.name) for path in Path("/proc").iterdir() if path.name.isdigit()]
+    found = [_stat(pid) for pid in pids]
+    return any(stat[2] == str(pgid) and stat[0] != "Z" for stat in found if stat)
+
+
+def _stat(pid: int) -> list[str]:
+    """State, parent, group, … of a process on Linux; [] elsewhere and when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return []
 
 
 class Server:

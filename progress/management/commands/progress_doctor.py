@@ -6,7 +6,7 @@ import time
 from argparse import ArgumentParser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final
+from typing import IO, Any, Final, cast
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
@@ -22,7 +22,7 @@ class Command(BaseCommand):
     """Check Redis, the channel layer, a worker, and a real task end to end. Exits 0 or 1."""
 
     help = __doc__
-    requires_system_checks: ClassVar[list[str]] = []  # it tells what is wrong itself, and starts sooner
+    requires_system_checks = ()  # it tells what is wrong itself, and starts sooner
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Arguments of the command."""
@@ -43,7 +43,7 @@ class Command(BaseCommand):
     def handle(self, *_args: Any, **options: Any) -> None:
         """Check every link in the order in which progress flows back."""
         self.stdout.ending = ""  # rich writes its own line ends
-        self._console = Console(file=self.stdout, soft_wrap=True, highlight=False)
+        self._console = Console(file=cast("IO[str]", self.stdout), soft_wrap=True, highlight=False)
         deadline = time.monotonic() + options["wait"]
         broken = 0
         for link in LINKS:

@@ -1,0 +1,99 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
+NPM := $(shell command -v npm 2>/dev/null)
+# Which interpreter made the environment: another PYTHON= makes another one.
+MADE := $(VENV)/.made-by-$(subst /,_,$(PYTHON))
+COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --no-header --quiet
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help install run check test bench lock clean dev js
+
+help: ## List the commands
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-8s %s\n' "$$name" "$$text"; done
+	@echo
+	@echo '  For run: HOST PORT (127.0.0.1:8000) DATA_DIR (var) REDIS_URL DEMO_PASSWORD; for all: PYTHON (python3)'
+	@echo '  Example: make run PORT=8001 DATA_DIR=var2'
+
+install: $(VENV)/.run ## Make .venv and install what runs
+
+run: $(VENV)/.run ## Start Redis, web and worker; Ctrl-C stops them
+	@exec $(PY) -m project.run
+
+check: dev js ## Format, lint, types; changes nothing
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+ifneq ($(NPM),)
+	npm run --silent types
+endif
+
+test: dev js ## All tests that this machine can run
+	$(PY) -m pytest --ignore tests/e2e
+	# A process of its own: Playwright keeps an event loop running, which asyncio tests do not stand.
+	$(PY) -m pytest tests/e2e
+ifneq ($(NPM),)
+	npm test --silent
+endif
+
+bench: dev ## Measure start-up, reporting and fan-out
+	@for script in bench/[a-z]*.py; do \
+		echo; echo "== $$script"; $(PY) -m "bench.$$(basename "$$script" .py)" || exit 1; done
+
+lock: ## Renew both requirements files from pyproject.toml (needs uv)
+	@command -v uv >/dev/null || { echo "make: lock needs the program uv: pip install uv" >&2; exit 1; }
+	$(COMPILE) --group pyproject.toml:run --output-file requirements.txt
+	$(COMPILE) --group pyproject.toml:dev --constraint requirements.txt --output-file requirements-dev.txt
+
+clean: ## Remove everything that was made here, but no data (var/)
+	rm -rf $(VENV) node_modules build dist *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- How the environments are made: once, and again when a lock changes ---------------------------------
+
+dev: $(VENV)/.dev
+
+$(MADE):
+	@command -v $(PYTHON) >/dev/null || { \
+		echo "make: there is no '$(PYTHON)'. Install Python 3.11 or later, or name another: PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "make: expected Python 3.11 or later, got $$($(PYTHON) --version 2>&1). Name another: PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		version=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])'); \
+		echo "make: $(PYTHON) cannot make virtual environments. Install the package python$$version-venv" >&2; \
+		echo "make: (Debian, Ubuntu: apt install python$$version-venv, or python3-venv)." >&2; exit 1; }
+	@if [ "$$($(PY) --version 2>/dev/null)" != "$$($(PYTHON) --version)" ]; then \
+		echo "Making $(VENV) with $$($(PYTHON) --version) ..."; $(PYTHON) -m venv --clear $(VENV); fi
+	@rm -f $(VENV)/.made-by-* && touch $@
+
+$(VENV)/.run: $(MADE) requirements.txt
+	@echo "Installing what runs ..."
+	@$(PIP) --requirement requirements.txt
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.run requirements-dev.txt
+	@echo "Installing what checks and tests ..."
+	@$(PIP) --requirement requirements-dev.txt
+	@touch $@
+
+ifneq ($(NPM),)
+js: node_modules/.installed
+else ifeq ($(CI),true)
+js:
+	@echo "make: CI is set, so everything must be checked, but npm is missing. Install Node.js 20 or later." >&2; exit 1
+else
+js:
+	@echo "!!! npm is missing: the checks and tests of the JavaScript are LEFT OUT !!!" >&2
+endif
+
+node_modules/.installed: package.json package-lock.json
+	@npm ci --no-audit --no-fund --loglevel error
+	@touch $@
