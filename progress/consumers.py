@@ -89,6 +89,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         except (TimeoutError, StoreUnavailable):
             await self._come_back_later()
             return
+        except Exception:
+            logger.exception("A progress connection could not be opened")
+            await self._come_back_later()
+            return
         self.start(self._beat())
         if self.conversation.access.viewer.user:
             self.start(self._look_at_session())
@@ -106,6 +110,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Close with a code that `docs/protocol.md` lists."""
         if not self.closed:
             self.closed = True
+            self.outbox.close()
             await super().close(code)
 
     async def _come_back_later(self) -> None:
@@ -151,8 +156,14 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def tell(self, told: dict[str, Any]) -> None:
         """Send one message."""
-        if not self.closed:
-            await self.send(text_data=json.dumps(told, ensure_ascii=False, separators=(",", ":")))
+        if self.closed:
+            return
+        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        try:
+            await self.send(text_data=text)
+        except Exception as error:  # noqa: BLE001 (each server has its own error for a client that is leaving)
+            logger.debug("A message reached nobody: %r", error)
+            await self.close(FAILED)
 
     # --- Beside --------------------------------------------------------------------------------------------
 
@@ -186,8 +197,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await asyncio.sleep(LOOK_AT_SESSION)
             try:
                 viewer = await self.scope["progress.viewer"]()
-            except TimeoutError:
-                continue  # the database is slow; that is no reason to show less
+            except Exception as error:  # noqa: BLE001 (a session may be kept anywhere)
+                # Slow or away: no reason to show less, and none to stop looking.
+                logger.debug("A session could not be looked at: %r", error)
+                continue
             if viewer.user != self.conversation.access.viewer.user:
                 await self.close(SESSION)
                 return

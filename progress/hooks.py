@@ -74,7 +74,7 @@ def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(original, updated=())
     def call(task: Any, *args: Any, **kwargs: Any) -> Any:
-        reporter = lifecycle.reporter_of(task.request.id)
+        reporter = lifecycle.reporter_of(task.request)
         body = functools.partial(original, task)
         if reporter is None or getattr(task.request, MARK, False):
             # Not tracked, or called as a plain function from inside a body.
@@ -109,17 +109,20 @@ def _cancelled_before_start(reporter: Reporter) -> bool:
 
 
 def _wrap_update_state(original: Callable[..., Any]) -> Callable[..., Any]:
+    # A site's own method may take other arguments than Celery's; they are passed on as they came.
     @functools.wraps(original, updated=())
-    def update_state(
-        task: Any, task_id: str | None = None, state: str | None = None, meta: Any = None, **kwargs: Any
-    ) -> Any:
-        answer = original(task, task_id=task_id, state=state, meta=meta, **kwargs)
-        reporter = lifecycle.reporter_of(task_id or task.request.id)
+    def update_state(task: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = original(task, *args, **kwargs)
+        given = {**dict(zip(("task_id", "state", "meta"), args, strict=False)), **kwargs}
+        reporter = lifecycle.reporter_of(task.request)
+        if other := given.get("task_id"):
+            reporter = lifecycle.reporter_of_task(other)
+        meta, state = given.get("meta"), given.get("state")
         if reporter is not None and isinstance(meta, Mapping) and state not in FINAL and state != State.RETRY:
             try:
                 reporter.update(**_from_meta(meta))
-            except ProgressError as error:
-                logger.warning("update_state of %s is not shown: %s", task.name, error)
+            except Exception as error:  # noqa: BLE001 (what Celery takes must not fail because of us)
+                logger.warning("update_state of %s is not shown: %r", task.name, error)
         return answer
 
     setattr(update_state, MARK, True)

@@ -10,7 +10,6 @@ Redis and a dead receiver all take the same path.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import random
@@ -20,19 +19,17 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from channels.layers import channel_layers
-
 from . import groups, snapshot
 from .conf import conf
 from .exceptions import ProgressError, StoreUnavailable
 from .outbox import Shown
 from .record import Record
 from .store import LogPage, get_store, watch_writes
+from .subscription import Subscription
 
 logger = logging.getLogger(__name__)
 
 READ_AGAIN: Final = 1.0  # seconds after a join; by then its subscription is live
-RESTART_AFTER: Final = 0.5  # seconds between two attempts to revive a dead receiver
 
 
 class Watcher(Protocol):
@@ -50,16 +47,21 @@ class _Watched:
     watchers: set[Watcher] = field(default_factory=set)
 
 
+@dataclass(slots=True)
+class _Followed:
+    """A user whose unfinished tasks somebody here wants to know of, and those that need no more looking at."""
+
+    followers: dict[Watcher, int] = field(default_factory=dict)  # since when (µs by Redis's clock)
+    ended: set[str] = field(default_factory=set)
+
+
 class Hub:
     """The watched tasks of one event loop. All methods belong to that loop."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, _Watched] = {}
-        self._owners: dict[str, set[Watcher]] = {}
-        self._layer: Any = None
-        self._channel = ""  # "" until the layer gave us one
-        self._connected = asyncio.Event()
-        self._joining = asyncio.Lock()
+        self._owners: dict[str, _Followed] = {}
+        self._subscription = Subscription(self._take, self._look_at_everything)
         self._running: set[asyncio.Task[None]] = set()
         self._to_read: set[str] = set()
         self._clock = time.time_ns() // 1000 - self._ticks()  # Redis's clock minus ours, µs
@@ -85,19 +87,18 @@ class Hub:
         await self._start()
         fresh = [key for key in keys if key not in self._tasks]
         for key in keys:
-            self._tasks.setdefault(key, _Watched()).watchers.add(watcher)
-        for key in fresh:
-            await self._join(groups.of_key(key))
+            watched = self._tasks.setdefault(key, _Watched())
+            if watched.shown and watcher not in watched.watchers:
+                watcher.progress_update(watched.shown)
+            watched.watchers.add(watcher)
         if fresh:
+            await self._subscription.join(*map(groups.of_key, fresh))
             await self._look_at(fresh, wake=True)
             self._spawn(self._look_later(fresh))
-        for key in keys:
-            watched = self._tasks.get(key)
-            if watched and watched.shown and watcher in watched.watchers:
-                watcher.progress_update(watched.shown)
 
     async def unwatch(self, keys: Iterable[str], watcher: Watcher) -> None:
         """Pass nothing more about `keys` to `watcher`."""
+        deserted = []
         for key in keys:
             watched = self._tasks.get(key)
             if watched is None:
@@ -105,93 +106,48 @@ class Hub:
             watched.watchers.discard(watcher)
             if not watched.watchers:
                 del self._tasks[key]
-                await self._leave(groups.of_key(key), lambda key=key: key in self._tasks)
+                deserted.append(groups.of_key(key))
+        if deserted:
+            await self._subscription.leave(*deserted)
 
     async def follow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of the unfinished tasks of `owner`, and of those that come."""
         await self._start()
-        self._owners.setdefault(owner, set()).add(watcher)
-        await self._join(groups.of_owner(owner))
+        self._owners.setdefault(owner, _Followed()).followers[watcher] = self._clock + self._ticks()
+        await self._subscription.join(groups.of_owner(owner))
         await self._find(owner)
 
     async def unfollow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of no more tasks of `owner`."""
-        followers = self._owners.get(owner, set())
-        followers.discard(watcher)
-        if not followers and owner in self._owners:
+        followed = self._owners.get(owner)
+        if followed is None:
+            return
+        followed.followers.pop(watcher, None)
+        if not followed.followers:
             del self._owners[owner]
-            await self._leave(groups.of_owner(owner), lambda: owner in self._owners)
+            await self._subscription.leave(groups.of_owner(owner))
 
     async def tell_worker(self, record: Record, key: str, *, cancel: bool = False) -> None:
         """Wake the process that runs the task. A lost wake-up costs one idle interval."""
         if record.process and record.state in snapshot.LIVE:
-            await self._send(
+            await self._subscription.send(
                 groups.of_process(record.process), {"type": "progress.control", "id": key, "cancel": cancel}
             )
 
     async def announce(self, key: str, seq: int) -> None:
         """Say in the task's group that its record changed."""
-        await self._send(groups.of_key(key), groups.hint(key, seq))
-
-    # --- Groups --------------------------------------------------------------------------------------------
-
-    async def _start(self) -> None:
-        if not self._running:
-            self._spawn(self._receive())
-            self._spawn(self._read_what_was_only_hinted())
-            self._spawn(self._sweep())
-        # Without the layer the sweep alone serves the watchers, so they do not wait long for it.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(READ_AGAIN):
-                await self._connected.wait()
-
-    async def _join(self, group: str) -> None:
-        if not self._channel:
-            return  # _connect joins all groups
-        async with self._joining:
-            try:
-                await self._layer.group_add(group, self._channel)
-            except Exception as error:  # noqa: BLE001 (a layer may raise anything; the sweep goes on without it)
-                logger.warning("A progress group could not be joined, its tasks are only looked at: %r", error)
-
-    async def _leave(self, group: str, wanted_again: Any) -> None:
-        async with self._joining:
-            if wanted_again():
-                return
-            try:
-                await self._layer.group_discard(group, self._channel)
-            except Exception as error:  # noqa: BLE001 (an event too many is dropped when it comes)
-                logger.debug("A progress group could not be left: %r", error)
-
-    async def _send(self, group: str, event: dict[str, Any]) -> None:
-        try:
-            await (self._layer or groups.layer()).group_send(group, event)
-        except Exception as error:  # noqa: BLE001 (the record has the truth; this was a hint)
-            logger.debug("A progress hint was lost: %r", error)
+        await self._subscription.send(groups.of_key(key), groups.hint(key, seq))
 
     # --- What arrives --------------------------------------------------------------------------------------
 
-    async def _receive(self) -> None:
-        self._layer = groups.layer()
-        while True:
-            try:
-                await self._connect()
-                while True:
-                    self._take(await self._layer.receive(self._channel))
-            except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
-                logger.warning("The progress receiver ended and is replaced: %r", error)
-                self._channel = ""
-                self._connected.clear()
-                await asyncio.sleep(RESTART_AFTER)
-                # A new backend instance: a layer whose receiver died does not recover.
-                self._layer = channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER)
+    async def _start(self) -> None:
+        if not self._running:
+            self._spawn(self._subscription.run())
+            self._spawn(self._read_what_was_only_hinted())
+            self._spawn(self._sweep())
+        await self._subscription.wait_connected()
 
-    async def _connect(self) -> None:
-        """Get a channel and join everything that is watched."""
-        self._channel = await self._layer.new_channel()
-        self._connected.set()
-        for group in [*map(groups.of_key, list(self._tasks)), *map(groups.of_owner, list(self._owners))]:
-            await self._join(group)
+    def _look_at_everything(self) -> None:
         self._to_read.update(self._tasks)
 
     def _take(self, event: Any) -> None:
@@ -228,17 +184,33 @@ class Hub:
                 try:
                     self._learn(await self.read(keys))
                 except ProgressError:
-                    await asyncio.sleep(RESTART_AFTER)  # the sweep finds them
+                    await asyncio.sleep(READ_AGAIN)  # the sweep finds them
+                except Exception:
+                    logger.exception("Progress that was announced could not be read")
             await asyncio.sleep(0.02)  # hints that come together are read together
 
     def _learn(self, records: dict[str, Record]) -> None:
         for key, record in records.items():
             watched = self._tasks.get(key)
             if watched and (watched.shown is None or snapshot.is_newer(record.seq, watched.shown.seq)):
-                self._show(watched, self._shown(key, record))
-            if not record.ended:
-                for watcher in list(self._owners.get(record.owner, ())):
-                    watcher.task_found(key, record)
+                try:
+                    shown = self._shown(key, record)
+                except ValueError:
+                    self.dropped += 1  # somebody damaged it; the others are read all the same
+                    continue
+                self._show(watched, shown)
+            if followed := self._owners.get(record.owner):
+                self._tell_followers(followed, key, record)
+
+    def _tell_followers(self, followed: _Followed, key: str, record: Record) -> None:
+        # Told once more when it has ended meanwhile: it may have been too brief to be seen unfinished.
+        for follower, since in list(followed.followers.items()):
+            if not record.ended or record.finished_at > since:
+                follower.task_found(key, record)
+        if record.ended:
+            followed.ended.add(key)
+        else:
+            followed.ended.discard(key)
 
     def _shown(self, key: str, record: Record) -> Shown:
         text = record.text()
@@ -269,12 +241,15 @@ class Hub:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(conf.PROGRESS_SWEEP_INTERVAL * random.uniform(0.75, 1.0))
-            await self._look_if_possible(list(self._tasks))
-            for owner in list(self._owners):
-                try:
+            try:
+                await self._subscription.mend()
+                await self._look_if_possible(list(self._tasks))
+                for owner in list(self._owners):
                     await self._find(owner)
-                except StoreUnavailable:
-                    break
+            except StoreUnavailable as error:
+                logger.debug("The users' tasks are looked for later: %s", error)
+            except Exception:
+                logger.exception("The watched tasks could not be looked at")  # next time, then
 
     async def _look_if_possible(self, keys: Collection[str]) -> None:
         try:
@@ -284,8 +259,15 @@ class Hub:
             logger.debug("The watched tasks are looked at later: %s", error)
 
     async def _find(self, owner: str) -> None:
-        mine = await get_store().amine(owner)
-        self._learn(await self.read([key for key in mine if key not in self._tasks]))
+        """Read those of the user's tasks that may be unfinished and that not all followers watch."""
+        followed = self._owners.get(owner, _Followed())
+        wanted = []
+        for key in await get_store().amine(owner):
+            watched = self._tasks.get(key)
+            if key not in followed.ended and not (watched and followed.followers.keys() <= watched.watchers):
+                wanted.append(key)
+        if wanted:
+            self._learn(await self.read(wanted))
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.create_task(work)

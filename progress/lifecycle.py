@@ -36,14 +36,23 @@ REPLACED: Final = "Replaced by new task"  # the text of Celery's Ignore in Task.
 
 # Deliveries that this main process has received and not yet finished, by task id.
 _deliveries: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
-# Executions that run in this process, by task id.
-_executions: dict[str, tuple[Reporter, Token[Reporter]]] = {}
+# What runs in this process, by task id: the newest execution of each.
+_running: dict[str, Reporter] = {}
+
+# Where an execution keeps its reporter: on its own request. Not by task id, which two executions may share: an eager
+# retry runs inside its predecessor, and a pool of threads can be given a redelivered message beside the first.
+EXECUTION: Final = "__progress_execution__"
 
 
-def reporter_of(task_id: str | None) -> Reporter | None:
-    """The reporter of a task that runs in this process."""
-    found = _executions.get(task_id or "")
+def reporter_of(request: Any) -> Reporter | None:
+    """The reporter of the execution that `request` belongs to, if it is tracked."""
+    found: tuple[Reporter, Token[Reporter]] | None = getattr(request, EXECUTION, None)
     return found[0] if found else None
+
+
+def reporter_of_task(task_id: str) -> Reporter | None:
+    """The reporter of a task that runs in this process."""
+    return _running.get(task_id)
 
 
 def _on_received(sender: Any, request: Any, **_kwargs: Any) -> None:
@@ -75,17 +84,18 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
     )
     bridge = publisher.get_publisher()
     reporter = Reporter(job, bridge.wake)
-    _executions[task_id] = (reporter, running.set(reporter))
+    setattr(request, EXECUTION, (reporter, running.set(reporter)))
+    _running[task_id] = reporter
     bridge.follow(reporter)
 
 
 def _on_success(sender: Any, result: Any, **_kwargs: Any) -> None:
-    if reporter := reporter_of(sender.request.id):
+    if reporter := reporter_of(sender.request):
         reporter.become(State.SUCCESS, result=result)
 
 
 def _on_failure(sender: Any, task_id: str, exception: BaseException, **_kwargs: Any) -> None:
-    if reporter := reporter_of(task_id):
+    if sender.request.id == task_id and (reporter := reporter_of(sender.request)):
         reporter.become(State.FAILURE, error=exception)
         _end_later_steps(sender.request, State.FAILURE)
         return
@@ -95,11 +105,11 @@ def _on_failure(sender: Any, task_id: str, exception: BaseException, **_kwargs: 
     _verdict(sender, task_id, request, state, exception)
 
 
-def _on_retry(sender: Any, request: Any, reason: Any, **_kwargs: Any) -> None:
-    reporter = reporter_of(request.id)
+def _on_retry(sender: Any, request: Any, reason: Any = None, **_kwargs: Any) -> None:
+    reporter = reporter_of(request)
     if reporter is None:
-        # The main process announces a "retry" of what it interrupted at a cold shutdown. The message was
-        # acknowledged long ago; nobody will ever run it again.
+        # The main process announces a "retry", without a reason, of what it interrupted at a cold shutdown. The
+        # message was acknowledged long ago; nobody will ever run it again.
         _verdict(sender, request.id, request, State.LOST, None)
         return
     reporter.scheduled_for = _moment(getattr(reason, "when", None))
@@ -107,17 +117,19 @@ def _on_retry(sender: Any, request: Any, reason: Any, **_kwargs: Any) -> None:
 
 
 def _on_revoked(sender: Any, request: Any, expired: bool = False, **_kwargs: Any) -> None:
-    if reporter := reporter_of(request.id):  # solo and threads: it runs in this very process
+    if reporter := reporter_of_task(request.id):  # solo and threads: it runs in this very process
         reporter.become(State.REVOKED)
         return
     _verdict(sender, request.id, request, State.REVOKED, Expired() if expired else None)
 
 
 def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None = None, **_kwargs: Any) -> None:
-    found = _executions.pop(task_id, None)
+    found: tuple[Reporter, Token[Reporter]] | None = getattr(task.request, EXECUTION, None)
     if found is None:
         return
     reporter, token = found
+    if _running.get(task_id) is reporter:
+        del _running[task_id]
     try:
         running.reset(token)
     except ValueError:  # the body ended in another context than it began in

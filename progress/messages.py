@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from . import snapshot
 from .exceptions import ProgressError
 
 MAX_FRAME_BYTES: Final = 16 * 1024
 MAX_IDS: Final = 500  # in one message
 FRAMES_PER_SECOND: Final = 20.0  # sustained
 BURST: Final = 60  # frames at once, for a page that has just opened
+CURSOR: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # of a Redis stream: milliseconds and a number
 
 
 class ProtocolError(ProgressError):
@@ -56,6 +59,8 @@ def parse(text: str) -> Message:
     """
     try:
         raw = json.loads(text)
+        # Answers repeat parts of it, so it must have a form: no NaN, no lone surrogates, no bottomless nesting.
+        snapshot.encode(raw).encode()
     except (ValueError, RecursionError):
         raise ProtocolError("Expected a JSON object in a text frame, got something else.") from None
     if not isinstance(raw, dict):
@@ -92,6 +97,8 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
     for name in ("token", "after"):
         if name in given:
             fields[name] = _text(name, given[name])
+    if "after" in fields and not CURSOR.fullmatch(fields["after"]):
+        raise BadMessage("after must be a cursor: the next of an earlier logs message.")
     for name, attribute in (("mine", "mine"), ("all", "everything")):
         if name in given:
             if given[name] is not True:

@@ -78,7 +78,10 @@ def _scheme(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
 def _fits(origin: str, host: str, scheme: str | None) -> bool:
     if origin in conf.PROGRESS_ORIGINS:
         return True
-    parts = urlsplit(origin)
+    try:
+        parts = urlsplit(origin)
+    except ValueError:  # "http://[" and the like
+        return False
     if parts.scheme not in DEFAULT_PORTS or (scheme is not None and parts.scheme != scheme):
         return False
     return _with_port(parts.netloc, parts.scheme) == _with_port(host, parts.scheme)

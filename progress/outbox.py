@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-from .servers import Flow
+from .servers import Flow, wire
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ FRAME_BYTES: Final = 64 * 1024  # several snapshots share a frame up to about th
 class Shown:
     """A snapshot on its way to many readers: encoded once per view, framed once per moment."""
 
-    __slots__ = ("_framed_at", "_frames", "_now", "key", "logs_to", "public", "seq", "staff")
+    __slots__ = ("_framed_at", "_frames", "_now", "_wires", "key", "logs_to", "public", "seq", "staff")
 
     def __init__(
         self, key: str, seq: int, public: str, staff: str, *, logs_to: str | None, now: Callable[[], str]
@@ -33,16 +33,25 @@ class Shown:
         self._now = now
         self._framed_at = 0.0
         self._frames: dict[bool, str] = {}
+        self._wires: dict[bool, bytes] = {}
 
     def frame(self, staff: bool) -> str:
         """The whole frame for a reader of this task alone; the same text for all who get it now."""
         moment = time.monotonic()
         if moment - self._framed_at > 0.1:  # seconds; `at` is what ages are counted from
             self._frames.clear()
+            self._wires.clear()
             self._framed_at = moment
         if staff not in self._frames:
             self._frames[staff] = frame([self.staff if staff else self.public], self._now())
         return self._frames[staff]
+
+    def wire(self, staff: bool) -> bytes:
+        """The frame as it travels, for readers whose transport we know."""
+        text = self.frame(staff)
+        if staff not in self._wires:
+            self._wires[staff] = wire(text)
+        return self._wires[staff]
 
 
 def frame(items: list[str], at: str) -> str:
@@ -57,6 +66,7 @@ class Outbox:
         self.every = 0.0  # seconds
         self._send, self._flow, self._now = send, flow, now
         self._waiting: dict[str, tuple[Shown, bool]] = {}
+        self._begun: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
         self._last = 0.0
 
@@ -68,8 +78,9 @@ class Outbox:
     def put(self, shown: Shown, staff: bool) -> None:
         """Replace what was still to be said about this task."""
         self._waiting[shown.key] = (shown, staff)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._drain())
+        if self._begun is None and (self._task is None or self._task.done()):
+            # In the next turn of the loop: what else arrives in this one replaces it, or shares its frame.
+            self._begun = asyncio.get_running_loop().call_soon(self._begin)
 
     def drop(self, key: str) -> None:
         """Say nothing more about this task."""
@@ -78,8 +89,18 @@ class Outbox:
     def close(self) -> None:
         """End the sending task."""
         self._waiting.clear()
+        if self._begun is not None:
+            self._begun.cancel()
         if self._task is not None:
             self._task.cancel()
+
+    def _begin(self) -> None:
+        """Write at once where we can: a task for each reader would cost more than the message."""
+        self._begun = None
+        while self._waiting and not self.every and self._flow.direct:
+            self._flow.write(self._take_wire())
+        if self._waiting:
+            self._task = asyncio.create_task(self._drain())
 
     async def _drain(self) -> None:
         while self._waiting:
@@ -99,6 +120,12 @@ class Outbox:
             self._flow.abort()
             return False
         return True
+
+    def _take_wire(self) -> bytes:
+        if len(self._waiting) == 1:
+            _, (shown, staff) = self._waiting.popitem()
+            return shown.wire(staff)
+        return wire(self._take())
 
     def _take(self) -> str:
         if len(self._waiting) == 1:

@@ -35,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
+PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
 SEND_TIMEOUT: Final = 1.0  # seconds; a hint that takes longer is dropped
 
 
@@ -77,6 +78,7 @@ class Publisher:
         # its child with a lock that nobody will release.
         groups.layer()
         get_store()
+        "redis".encode("idna")  # what looking up a host's address imports
         self._thread.start()
 
     def follow(self, reporter: Reporter) -> None:
@@ -143,6 +145,11 @@ class Publisher:
             self._retry_at = time.monotonic() + RETRY_AFTER
             if self._stopping:
                 await asyncio.sleep(0.05)  # no hammering during the last second
+        except Exception:
+            # A mistake of ours, or of a layer. The other tasks of this process must not be unseen for ever.
+            logger.exception("Progress could not be published; the next try is in %s s", PAUSE_AFTER_ERROR)
+            self._retry_at = time.monotonic() + PAUSE_AFTER_ERROR
+            await asyncio.sleep(0.05)
 
     def _take_in(self) -> None:
         inbox = self._inbox

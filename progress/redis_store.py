@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from functools import cached_property
 from importlib.resources import files
 from typing import Any, Final
 
@@ -26,7 +27,10 @@ from .record import Record, Status
 from .snapshot import iso
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
 
+logger = logging.getLogger(__name__)
+
 SCRIPT: Final = files("progress").joinpath("record.lua").read_text()
+SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis's name of a script
 # The head of a record, as `record.lua` answers it: everything but the texts.
 HEAD: Final = [field.name for field in fields(Record) if field.name not in record.TEXTS]
 
@@ -61,7 +65,7 @@ class RedisStore:
         arguments = self._arguments(write)
         try:
             try:
-                reply = client.evalsha(self._sha, *arguments)
+                reply = client.evalsha(SHA, *arguments)
             except NoScriptError:
                 reply = client.eval(SCRIPT, *arguments)
         except RedisError as error:
@@ -97,7 +101,7 @@ class RedisStore:
     async def _apipeline(self, client: redis.asyncio.Redis, writes: Sequence[Write]) -> list[Any]:
         pipe = client.pipeline(transaction=False)
         for write in writes:
-            pipe.evalsha(self._sha, *self._arguments(write))
+            pipe.evalsha(SHA, *self._arguments(write))
         replies: list[Any] = await _waited(pipe.execute(raise_on_error=False))
         return replies
 
@@ -110,10 +114,6 @@ class RedisStore:
         flat += ("ttl_live", LIVE_LIFETIME, "ttl_ended", retention)
         flat += ("ttl_forgotten", min(FORGOTTEN_LIFETIME, retention))
         return flat
-
-    @cached_property
-    def _sha(self) -> str:
-        return redis.Redis().register_script(SCRIPT).sha
 
     # --- Reading -------------------------------------------------------------------------------------------
 
@@ -211,6 +211,7 @@ class RedisStore:
                 self.url,
                 socket_timeout=timeout,
                 socket_connect_timeout=timeout,
+                encoding_errors="replace",  # a lone surrogate costs a character, not the write
                 # A connection that the server closed while idle is worth one more try; a late answer is not.
                 retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             )
@@ -227,6 +228,7 @@ class RedisStore:
                 timeout=CONNECTION_WAIT,
                 socket_timeout=READ_TIMEOUT,
                 socket_connect_timeout=READ_TIMEOUT,
+                encoding_errors="replace",
                 retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
             )
             self._loops[loop] = redis.asyncio.Redis.from_pool(pool)
@@ -248,8 +250,8 @@ class Breaker:
 
     def __init__(self, store: RedisStore) -> None:
         self._store = store
-        self._lock = threading.Lock()
-        self._tripped_in = 0  # pid
+        # A pid. No lock guards it: a fork could leave one held for ever, and two threads that probe do no harm.
+        self._tripped_in = 0
 
     def check(self) -> None:
         """Raise `StoreUnavailable` while Redis is known to be away."""
@@ -258,10 +260,9 @@ class Breaker:
 
     def trip(self) -> None:
         """Redis did not answer: let nobody else wait until it does."""
-        with self._lock:
-            if self._tripped_in == os.getpid():
-                return
-            self._tripped_in = os.getpid()
+        if self._tripped_in == os.getpid():
+            return
+        self._tripped_in = os.getpid()
         threading.Thread(target=self._probe, name="progress-probe", daemon=True).start()
 
     def _probe(self) -> None:
@@ -283,7 +284,13 @@ def _answer(reply: Sequence[bytes]) -> Answer:
 
 def _record(stored: Mapping[bytes, bytes]) -> Record | None:
     # A hash without a state is none of ours: `watch` and `cancel` never create one.
-    return Record.from_hash(stored) if b"state" in stored else None
+    if b"state" not in stored:
+        return None
+    try:
+        return Record.from_hash(stored)
+    except ValueError:  # somebody else has written into it; the records beside it are sound
+        logger.warning("A progress record is damaged and is taken for missing")
+        return None
 
 
 def _log_page(replies: Sequence[Any], after: str | None, limit: int) -> LogPage:

@@ -7,6 +7,7 @@ change, and when somebody wants the task to be cancelled.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
@@ -135,9 +136,10 @@ class Reporter:
         if total is None:
             try:
                 total = len(iterable)  # type: ignore[arg-type]
-            except TypeError:
+            except (TypeError, OverflowError):  # none; or range(2**64)
                 total = None
-        self.update(total=None if total is None else self.current + total, unit=unit)
+        known = snapshot.total(total)
+        self.update(total=None if known is None else self.current + known, unit=unit)
         return self._steps(iterable)
 
     def _steps(self, iterable: Iterable[T]) -> Iterator[T]:
@@ -152,8 +154,8 @@ class Reporter:
     def log(self, line: str, level: str = "INFO") -> None:
         """Append a line to the task's log (500 characters; the newest 1 000 lines are kept)."""
         if len(self.logs) < LOG_BACKLOG:
-            text = snapshot.clip(str(line)[: snapshot.LOG_LINE_CHARACTERS], 4 * snapshot.LOG_LINE_CHARACTERS)
-            self.logs.append((str(level)[:10], text))
+            text = snapshot.clip(line, 4 * snapshot.LOG_LINE_CHARACTERS)[: snapshot.LOG_LINE_CHARACTERS]
+            self.logs.append((snapshot.clip(level, snapshot.LOG_LEVEL_BYTES), text))
         self.changes += 1
         if self.attention:
             self._attend()
@@ -225,7 +227,8 @@ class Reporter:
         now = time.monotonic()
         if current > before and now > then:
             sample = (current - before) / (now - then)
-            self._rate = sample if self._rate is None else SMOOTHING * sample + (1 - SMOOTHING) * self._rate
+            smooth = sample if self._rate is None else SMOOTHING * sample + (1 - SMOOTHING) * self._rate
+            self._rate = smooth if math.isfinite(smooth) else None
             self._sampled = (now, current)
         return None if self._rate is None else round(self._rate, 3)
 
@@ -250,10 +253,10 @@ def outcome(options: Options, *, result: Any = None, error: BaseException | None
 
 def _result_json(result: Any) -> str:
     try:
-        text = snapshot.encode(snapshot.plain(result))
-    except ValueError:
+        text = snapshot.json_text(result)
+    except Exception:  # noqa: BLE001 (anything can be returned, and the end must be told)
         text = snapshot.encode(snapshot.clip(result, snapshot.RESULT_BYTES))
-    if len(text.encode("utf-8", "replace")) > snapshot.RESULT_BYTES:
+    if len(text.encode()) > snapshot.RESULT_BYTES:
         return snapshot.encode(snapshot.clip(text, snapshot.RESULT_BYTES))
     return text
 

@@ -31,10 +31,14 @@ RESULT_BYTES: Final = 400
 ERROR_BYTES: Final = 500
 WORKER_BYTES: Final = 100
 LOG_LINE_CHARACTERS: Final = 500
+LOG_LEVEL_BYTES: Final = 12
 
 # While a task runs its fraction stays below 1: 999 999 of 1 000 000 must not look finished, and neither
 # must a loop that is done while the task still tidies up.
 ALMOST_DONE: Final = 0.9999
+
+# Larger whole numbers are not exact in JavaScript, nor bounded in length.
+EXACT: Final = 2**53
 
 SAFE_NAME: Final = re.compile(r"[A-Za-z0-9._~-]{1,200}")
 _HASHED_KEY: Final = re.compile(r"~[0-9a-f]{64}")
@@ -97,17 +101,22 @@ def fraction(current: float, total: float | None) -> float | None:
 
 
 def number(value: Any, name: str) -> float | int:
-    """`value` as a finite number; NaN and infinities become 0.
+    """`value` as a finite number; NaN and infinities become 0, as does what is too large to be told from one.
 
     Accepts int, float, Decimal, Fraction and numpy's numbers. Raises `InvalidReport` for anything else.
     """
-    if isinstance(value, int):
+    if isinstance(value, int) and -EXACT <= value <= EXACT:
         return int(value)
     if isinstance(value, (numbers.Real, Decimal)) or hasattr(value, "__float__"):
-        found = float(value)
+        try:
+            found = float(value)
+        except (OverflowError, ValueError):  # 10**400; a signalling NaN
+            return 0
+        except TypeError:  # an array of several numbers
+            raise InvalidReport(f"{name} must be one number, got {type(value).__name__}: pass an int.") from None
         if not math.isfinite(found):
             return 0
-        return int(found) if found.is_integer() and abs(found) < 2**53 else found
+        return int(found) if found.is_integer() and abs(found) <= EXACT else found
     raise InvalidReport(f"{name} must be a number, got {type(value).__name__}: pass an int or a float.")
 
 
@@ -124,7 +133,7 @@ def encode(value: Any) -> str:
 
 def clip(text: Any, limit: int) -> str:
     """`text` without unseen characters, shortened with an ellipsis so that its JSON takes ≤ `limit` bytes."""
-    clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", str(text)[: limit + 1])
+    clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", _text(text)[: limit + 1])
     if len(encode(clean).encode()) <= limit and len(clean) <= limit:
         return clean
     while len(encode(clean).encode()) > limit - 3:
@@ -132,6 +141,13 @@ def clip(text: Any, limit: int) -> str:
         surplus = len(encode(clean).encode()) - limit + 3
         clean = clean[: -max(1, surplus // 6)]
     return clean + "…"
+
+
+def _text(value: Any) -> str:
+    try:
+        return str(value)
+    except Exception:  # noqa: BLE001 (somebody's __str__; what it belongs to is to be told all the same)
+        return f"({type(value).__name__} without a text)"
 
 
 def plain(value: Any) -> Any:
@@ -157,14 +173,22 @@ def plain(value: Any) -> Any:
         ) from None
 
 
+def json_text(value: Any) -> str:
+    """`value` as JSON without unseen characters. Raises `InvalidReport` for what has no JSON form."""
+    try:
+        return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", encode(plain(value)))
+    except RecursionError:
+        raise InvalidReport("meta and results must be JSON-like, got a value that contains itself.") from None
+
+
 def meta_json(meta: Mapping[str, Any]) -> str:
     """`meta` as JSON. Raises `InvalidReport` when it is no mapping, not JSON-like or larger than 768 bytes."""
     if not isinstance(meta, Mapping):
         raise InvalidReport(f"meta must be a mapping, got {type(meta).__name__}: pass a dict.")
-    text = encode(plain(meta))
-    if (size := len(text.encode("utf-8", "replace"))) > META_BYTES:
+    text = json_text(meta)
+    if (size := len(text.encode())) > META_BYTES:
         raise InvalidReport(f"meta must be ≤ {META_BYTES} bytes of JSON, got {size}: keep large data elsewhere.")
-    return _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", text)
+    return text
 
 
 def iso(microseconds: int) -> str | None:

@@ -9,7 +9,6 @@ from typing import Any
 from django import template
 from django.template import Context
 from django.urls import get_script_prefix
-from django.utils.formats import number_format
 
 from progress.exceptions import InvalidToken, ProgressError
 from progress.permissions import Claim, rights, viewer_of
@@ -62,6 +61,7 @@ def task_progress(
         "title": (known.get("title") or known.get("name")) if known else "",
         "value": _value(known) if known else "",
         "facts": _facts(known) if known else [],
+        "outcome": _outcome(known) if known and not compact else "",
     }
 
 
@@ -113,15 +113,20 @@ def _value(snapshot: Mapping[str, Any]) -> str:
     return f"{fraction:.4g}"
 
 
+def _outcome(snapshot: Mapping[str, Any]) -> str:
+    error, result = snapshot.get("error"), snapshot.get("result")
+    if error:
+        return str(error.get("message") or "The reason is not shown here.")
+    if snapshot["state"] != State.SUCCESS or result is None or result == snapshot.get("message"):
+        return ""
+    return result if isinstance(result, str) else json.dumps(result, ensure_ascii=False)
+
+
 def _facts(snapshot: Mapping[str, Any]) -> list[str]:
     current, total, unit = snapshot.get("current") or 0, snapshot.get("total"), snapshot.get("unit") or ""
     count = ""
     if total is not None:
-        count = f"{_number(current)} of {_number(total)} {unit}"
+        count = f"{current:,} of {total:,} {unit}"
     elif current:
-        count = f"{_number(current)} {unit}"
+        count = f"{current:,} {unit}"
     return [part for part in (state_words(snapshot), count.strip(), snapshot.get("message") or "") if part]
-
-
-def _number(value: float) -> str:
-    return number_format(value, use_l10n=False, force_grouping=True) if isinstance(value, int) else f"{value:,}"

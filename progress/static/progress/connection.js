@@ -96,8 +96,8 @@ export class Connection {
 
   /** Is anybody there? If not, within 3 s, dial again. */
   ping() {
-    if (!this.send({ type: "ping" })) return;
     const before = this.#frames;
+    if (!this.send({ type: "ping" })) return;
     this.#judgeAfter(PONG, () => this.#frames > before, () => {
       this.dial();
       this.#become("offline");

@@ -145,7 +145,6 @@ export class ProgressSocket extends EventTarget {
    */
   cancel(id) {
     const ref = `cancel-${(this.#refs += 1)}`;
-    if (!this.connection.send({ type: "cancel", id, ref })) return Promise.resolve("unsent");
     const { setTimeout, clearTimeout } = this.connection.host;
     return new Promise((resolve) => {
       const timer = setTimeout(() => {
@@ -156,6 +155,7 @@ export class ProgressSocket extends EventTarget {
         clearTimeout(timer);
         resolve(answer);
       });
+      if (!this.connection.send({ type: "cancel", id, ref })) this.#answer(ref, "unsent");
     });
   }
 

@@ -68,7 +68,7 @@ export class TaskLog extends HTMLElement {
     const empty = !this.querySelector(":scope > .task-log-line");
     let note = "";
     if (this.#log?.refused) note = "The log is for the owner of the task only.";
-    else if (empty) note = "No lines yet.";
+    else if (empty) note = this.#socket?.task(this.#id).snapshot?.final ? "No lines." : "No lines yet.";
     else if (this.#log?.truncated) note = "Older lines are no longer kept.";
     let node = this.querySelector(":scope > .task-log-note");
     if (!note) return node?.remove();

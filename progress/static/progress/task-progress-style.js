@@ -15,31 +15,27 @@ const css = `
   line-height: 1.5;
 }
 :host([hidden]) { display: none }
-.box {
-  display: grid;
-  gap: .15em 1em;
-  grid-template: "title cancel" auto "bar bar" auto "facts pace" 1.5em "text text" auto "state age" 1.5em
-    "outcome outcome" auto / 1fr auto;
-  align-items: center;
-  font-variant-numeric: tabular-nums;
+.box { display: grid; gap: .15em; font-variant-numeric: tabular-nums }
+.row { display: grid; grid-template-columns: repeat(2, minmax(0, 1fr)); gap: 0 1em }
+.head { grid-template-columns: minmax(0, 1fr) auto }
+.lost .ages { grid-template-columns: auto minmax(0, 1fr) }
+.title, .facts, .pace, .text, .state, .age {
+  min-inline-size: 0; min-block-size: 1.5em; overflow: hidden; text-overflow: ellipsis; white-space: nowrap;
 }
-.box > * { min-inline-size: 0; overflow: hidden; text-overflow: ellipsis; white-space: nowrap }
-.box > .title {
-  grid-area: title; font-weight: 600; font-size: var(--task-progress-title-size, 1em); line-height: 1.3;
+.title {
+  font-weight: 600; font-size: var(--task-progress-title-size, 1em); line-height: 1.3;
   white-space: normal; overflow-wrap: anywhere;
 }
 a { color: inherit; text-decoration: underline 1px color-mix(in srgb, currentColor 45%, transparent); text-underline-offset: .2em }
 a:hover { text-decoration-color: currentColor }
 .count, .pace, .text, .age { color: var(--soft) }
-.facts { grid-area: facts }
-.percent:not(:empty) { display: inline-block; min-inline-size: 3.2em; font-weight: 600 }
-.pace { grid-area: pace; text-align: end }
-.box > .text {
+.percent:not(:empty) { display: inline-block; min-inline-size: 3.1em; margin-inline-end: .4em; font-weight: 600 }
+.pace, .age { text-align: end }
+.text {
   --lines: var(--task-progress-text-lines, 1);
-  grid-area: text; block-size: calc(1.5em * var(--lines)); white-space: normal; overflow-wrap: anywhere;
+  block-size: calc(1.5em * var(--lines)); white-space: normal; overflow-wrap: anywhere;
   display: -webkit-box; -webkit-box-orient: vertical; -webkit-line-clamp: var(--lines);
 }
-.state { grid-area: state }
 .state::before {
   content: ""; display: inline-block; inline-size: .6em; block-size: .6em; margin-inline-end: .5em;
   border: 2px solid var(--tone); border-radius: 50%; background: var(--tone);
@@ -48,16 +44,14 @@ a:hover { text-decoration-color: currentColor }
 .wait .state::before { background: none }
 .bad { --tone: var(--bad) }
 .bad .state, .lost .age { color: var(--bad) }
-.age { grid-area: age; text-align: end }
 .outcome {
-  grid-area: outcome; margin: .6em 0 0; padding: .6em .8em; border-inline-start: 3px solid var(--tone);
+  margin: .6em 0 0; padding: .6em .8em; border-inline-start: 3px solid var(--tone);
   background: color-mix(in srgb, currentColor 5%, transparent);
-  font: inherit;
+  font: inherit; white-space: pre-wrap; overflow-wrap: anywhere;
 }
-.box > .outcome { white-space: pre-wrap; overflow-wrap: anywhere }
 .outcome:empty { display: none }
 progress {
-  grid-area: bar; appearance: none; inline-size: 100%; margin-block: .4em .3em; block-size: var(--task-progress-bar-size, .625em);
+  appearance: none; inline-size: 100%; margin-block: .4em .3em; block-size: var(--task-progress-bar-size, .625em);
   border: 0; border-radius: 1em; background: var(--track); color: var(--tone);
 }
 progress::-webkit-progress-bar { background: none }
@@ -70,31 +64,39 @@ progress:indeterminate::-moz-progress-bar { background: none }
 }
 @keyframes sweep { from { background-position: 150% 0 } to { background-position: -50% 0 } }
 button {
-  grid-area: cancel; align-self: start; font: inherit; font-size: .875em; color: inherit; background: none; cursor: pointer;
+  align-self: start; font: inherit; font-size: .875em; color: inherit; background: none; cursor: pointer;
   min-block-size: 2.25em; padding: 0 1em; border: 1px solid var(--soft); border-radius: .4em;
 }
 button:hover { border-color: currentColor; background: var(--track) }
 button:disabled { opacity: .6; cursor: default }
-.box > button[hidden] { display: block; visibility: hidden }
+button[hidden] { display: block; visibility: hidden }
 :is(a, button):focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
 .live { position: absolute; inline-size: 1px; block-size: 1px; clip-path: inset(50%) }
 
-:host([compact]) {
-  --task-progress-bar-size: .4em;
-}
-:host([compact]) .box { grid-template: "title title state" auto "bar bar bar" auto "facts pace age" 1.5em / auto 1fr auto }
+:host([compact]) { --task-progress-bar-size: .4em }
 :host([compact]) :is(.text, .outcome, button) { display: none }
-:host([compact]) .box > .title { white-space: nowrap; line-height: 1.5 }
-:host([compact]) .pace { text-align: start }
+:host([compact]) .title { white-space: nowrap; line-height: 1.5 }
 
-@container (width < 30rem) {
-  .box {
-    grid-template: "title cancel" auto "bar bar" auto "facts facts" 1.5em "pace pace" 1.5em "text text" auto
-      "state state" 1.5em "age age" 1.5em "outcome outcome" auto / 1fr auto;
+@container (width < 40rem) {
+  :host(:not([compact])) .row:not(.head) { grid-template-columns: minmax(0, 1fr) }
+  :host(:not([compact])) :is(.pace, .age) { text-align: start }
+  :host([compact]) .row { grid-template-columns: minmax(0, 1fr) auto }
+  :host([compact]) .ages { grid-template-columns: fit-content(100%) minmax(0, 1fr) }
+  :host([compact]) .lost .ages { grid-template-columns: minmax(0, 1fr) }
+  :host([compact]) :is(.facts, .pace, .state, .age) { font-size: .875em }
+  :host([compact]) .lost .age { text-align: start }
+}
+@container (width >= 40rem) {
+  :host([compact]) .box {
+    grid: "title title state" auto "bar bar bar" auto "facts pace age" auto / auto 1fr auto; column-gap: 1em;
   }
-  .pace, .age { text-align: start }
-  :host([compact]) .box { grid-template: "title title" auto "bar bar" auto "facts pace" 1.5em "state age" 1.5em / 1fr auto }
-  :host([compact]) :is(.pace, .age) { text-align: end }
+  :host([compact]) .row { display: contents }
+  :host([compact]) .title { grid-area: title }
+  :host([compact]) .state { grid-area: state; text-align: end }
+  :host([compact]) progress { grid-area: bar }
+  :host([compact]) .facts { grid-area: facts }
+  :host([compact]) .pace { grid-area: pace; text-align: start }
+  :host([compact]) .age { grid-area: age }
 }
 @media (prefers-reduced-motion: reduce) {
   progress::-webkit-progress-value { transition: none }

@@ -163,6 +163,13 @@ export class TaskProgress extends HTMLElement {
       node.append(...inside);
       return node;
     };
+    /** @param {string} className @param {...Element} inside */
+    const row = (className, ...inside) => {
+      const node = document.createElement("div");
+      node.className = className;
+      node.append(...inside);
+      return node;
+    };
     const title = make("title", "div", [make("name", this.hasAttribute("href") ? "a" : "span")]);
     const level = this.getAttribute("heading");
     if (level) Object.assign(title, { role: "heading", ariaLevel: level });
@@ -170,14 +177,11 @@ export class TaskProgress extends HTMLElement {
     const cancel = make("cancel", "button");
     root.append(
       make("box", "div", [
-        title,
-        cancel,
+        row("row head", title, cancel),
         bar,
-        make("facts", "div", [make("percent"), make("count")]),
-        make("pace", "div"),
+        row("row", make("facts", "div", [make("percent"), make("count")]), make("pace", "div")),
         make("text", "div"),
-        make("state", "div"),
-        make("age", "div"),
+        row("row ages", make("state", "div"), make("age", "div")),
         make("outcome", "pre"),
         make("live", "div"),
       ]),
@@ -197,9 +201,9 @@ export class TaskProgress extends HTMLElement {
     const part = this.#part;
     const at = socket.serverTime;
     if (this.hasAttribute("href")) part.name.href = this.getAttribute("href");
-    put(part.age, this.#age(s, at, refused));
+    put(part.age, (part.age.title = this.#age(s, at, refused)));
     part.box.className = `box ${s ? words.mood(s) : "wait"}`;
-    part.box.classList.toggle("lost", socket.state !== "live" && socket.state !== "connecting");
+    part.box.classList.toggle("lost", !!refused || !["live", "connecting"].includes(socket.state));
     if (!s) {
       put(part.name, this.querySelector("[data-title]")?.textContent ?? "Task");
       put(part.state, refused ? "not available" : "looking for it");
@@ -210,10 +214,10 @@ export class TaskProgress extends HTMLElement {
     put(part.count, words.countWords(s));
     const eta = socket.state === "live" ? words.etaWords(s, at) : "";
     put(part.pace, joined(this.hasAttribute("compact") ? "" : words.rateWords(s), eta));
-    put(part.text, s.message ?? "");
-    part.text.title = part.text.textContent; // where it is longer than its place
+    put(part.text, (part.text.title = s.message ?? "")); // it may be longer than its place
     put(part.state, words.stateWords(s, at));
-    put(part.outcome, s.final ? words.outcomeWords(s) : "");
+    const outcome = s.final ? words.outcomeWords(s) : "";
+    put(part.outcome, outcome === s.message ? "" : outcome);
     const fraction = s.state === "SUCCESS" ? 1 : s.fraction;
     if (fraction == null) part.bar.removeAttribute("value");
     else part.bar.value = fraction;

@@ -92,6 +92,7 @@ export function elapsedMs({ started_at: from, finished_at: to }, at) {
 export function elapsedWords(s, at) {
   const elapsed = elapsedMs(s, at);
   if (elapsed === null) return "";
+  if (s.finished_at && elapsed < SECOND) return "took less than 1 s";
   return s.finished_at ? `took ${clockWords(elapsed)}` : `${clockWords(elapsed)} so far`;
 }
 

@@ -1,0 +1,141 @@
+"""This process's one channel in the layer, and the groups it is in. It is kept alive whatever happens to Redis.
+
+Layers forget memberships (a restart, a flush, a dead receiver) and say nothing, so they are remembered here and
+made again with every new channel. Whoever is told `renewed` has to look for itself what it missed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Final
+
+from channels.layers import channel_layers
+
+from . import groups
+from .conf import conf
+
+logger = logging.getLogger(__name__)
+
+RESTART_AFTER: Final = 0.5  # seconds between two attempts to get a channel
+START_WAIT: Final = 1.0  # seconds that a first watcher waits for the layer; without it the sweep serves
+UNREADABLE: Final = 1000  # messages in a row that nobody could decode; then the layer itself is broken
+
+
+class Subscription:
+    """Passes every event of the joined groups to `take`. All methods belong to one event loop."""
+
+    def __init__(self, take: Callable[[Any], None], renewed: Callable[[], None]) -> None:
+        self._take, self._renewed = take, renewed
+        self._groups: set[str] = set()  # that we want to be in
+        self._joined: set[str] = set()  # that our channel is in
+        self._changes: set[asyncio.Task[None]] = set()
+        self._layer: Any = None
+        self._channel = ""  # "" until the layer gave us one
+        self._connected = asyncio.Event()
+        self._changing = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Receive for ever. Ends by cancelling."""
+        make: Callable[[], Any] = groups.layer
+        while True:
+            try:
+                self._layer = make()
+                await self._connect()
+                await self._receive()
+            except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
+                logger.warning("The progress receiver ended and is replaced: %r", error)
+            await self._disconnect(ours=make is not groups.layer)
+            await asyncio.sleep(RESTART_AFTER)
+            # A new backend instance: a layer whose receiver died does not recover.
+            make = partial(channel_layers.make_backend, conf.PROGRESS_CHANNEL_LAYER)
+
+    async def wait_connected(self) -> None:
+        """Return when there is a channel, at the latest after a second."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(START_WAIT):
+                await self._connected.wait()
+
+    async def join(self, *names: str) -> None:
+        """Be in these groups from now on. Not promised: that their events arrive at once, or all of them."""
+        self._groups.update(names)
+        await self._settle(names)
+
+    async def leave(self, *names: str) -> None:
+        """Be in these groups no longer."""
+        self._groups.difference_update(names)
+        await self._settle(names)
+
+    async def mend(self) -> None:
+        """Try again what failed: a layer that was away took neither joins nor leaves."""
+        await self._settle(self._groups ^ self._joined)
+
+    async def send(self, group: str, event: dict[str, Any]) -> None:
+        """Send a hint; it may be lost."""
+        try:
+            await (self._layer or groups.layer()).group_send(group, event)
+        except Exception as error:  # noqa: BLE001 (the record has the truth; this was a hint)
+            logger.debug("A progress hint was lost: %r", error)
+
+    # --- The layer -----------------------------------------------------------------------------------------
+
+    async def _connect(self) -> None:
+        async with self._changing:
+            self._channel = await self._layer.new_channel()
+        await self._settle(self._groups)
+        self._connected.set()
+        self._renewed()
+
+    async def _receive(self) -> None:
+        unreadable = 0  # in a row
+        while True:
+            try:
+                event = await self._layer.receive(self._channel)
+                unreadable = 0
+            except ValueError:
+                # Anybody who reaches Redis can write into a group. A layer that is dead raises something else;
+                # should it raise this, it must not keep the loop busy.
+                event, unreadable = None, unreadable + 1
+                if unreadable >= UNREADABLE:
+                    raise
+            self._take(event)
+
+    async def _disconnect(self, *, ours: bool) -> None:
+        """Give up the channel. What it leaves behind in the site's own layer stays there, nobody reads it."""
+        self._connected.clear()
+        self._channel = ""
+        self._joined.clear()
+        if ours and hasattr(self._layer, "flush"):
+            with contextlib.suppress(Exception):
+                async with asyncio.timeout(START_WAIT):
+                    await self._layer.flush()
+
+    async def _settle(self, names: Iterable[str]) -> None:
+        """Join or leave these groups, as they are wanted by then.
+
+        Waits no longer than a second for a layer that hangs; it goes on when the waiting is cancelled, because
+        others may rely on the same group by now.
+        """
+        change = asyncio.create_task(self._change(list(names)))
+        self._changes.add(change)
+        change.add_done_callback(self._changes.discard)
+        await asyncio.wait([change], timeout=START_WAIT)
+
+    async def _change(self, names: Iterable[str]) -> None:
+        for name in names:
+            async with self._changing:
+                wanted = name in self._groups
+                if not self._channel or wanted == (name in self._joined):
+                    continue
+                try:
+                    if wanted:
+                        await self._layer.group_add(name, self._channel)
+                        self._joined.add(name)
+                    else:
+                        await self._layer.group_discard(name, self._channel)
+                        self._joined.discard(name)
+                except Exception as error:  # noqa: BLE001 (a layer may raise anything; the sweep mends it)
+                    logger.debug("A progress group could not be joined or left: %r", error)

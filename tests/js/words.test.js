@@ -1,0 +1,148 @@
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { test } from "node:test";
+
+import * as words from "../../progress/static/progress/words.js";
+import { snapshot } from "./page.js";
+
+const STATES = JSON.parse(readFileSync(new URL("./states.json", import.meta.url), "utf8"));
+const START = Date.parse("2026-01-01T00:00:00.000Z");
+const SECOND = 1_000;
+const MINUTE = 60 * SECOND;
+
+const iso = (ms) => new Date(ms).toISOString();
+
+/** A task that has run for `ran` ms, reported just now, and has `left` ms to go at its present rate. */
+function running({ ran, left, fraction = 0.5, ...changes }) {
+  const at = START + ran;
+  const total = 1_000_000;
+  const current = total * fraction;
+  const rate = (total - current) / (left / SECOND);
+  const s = snapshot({ started_at: iso(START), updated_at: iso(at), current, total, fraction, rate, ...changes });
+  return [s, at];
+}
+
+for (const { words: expected, snapshot: given } of STATES) {
+  test(`${JSON.stringify(given)} is said as "${expected}"`, () => {
+    assert.equal(words.stateWords(snapshot({ retries: 0, ...given }), null), expected);
+  });
+}
+
+test("a retry, and a task for later, say in how many seconds they begin", () => {
+  const later = { scheduled_for: iso(START + 12 * SECOND) };
+  const retry = snapshot({ state: "RETRY", retries: 0, max_retries: 3, ...later });
+  assert.equal(words.stateWords(retry, START), "retrying, attempt 2 of 4, in 12 s");
+  assert.equal(words.stateWords(retry, START + 20 * SECOND), "retrying, attempt 2 of 4");
+  const waiting = snapshot({ state: "PENDING", ...later });
+  assert.equal(words.stateWords(waiting, START), "scheduled, in 12 s");
+  assert.equal(words.stateWords(waiting, START + 20 * SECOND), "waiting for a worker");
+});
+
+for (const [left, expected] of [
+  [1 * SECOND, "about 10 s left"],
+  [10 * SECOND, "about 10 s left"],
+  [10.1 * SECOND, "about 20 s left"],
+  [49 * SECOND, "about 50 s left"],
+  [51 * SECOND, "about 1 min left"],
+  [60 * SECOND, "about 1 min left"],
+  [7.4 * MINUTE, "about 7 min left"],
+  [59.4 * MINUTE, "about 59 min left"],
+  [59.6 * MINUTE, "about 1 h left"],
+  [125 * MINUTE, "about 2 h left"],
+]) {
+  test(`${left / SECOND} s are "${expected}"`, () => {
+    assert.equal(words.etaWords(...running({ ran: MINUTE, left })), expected);
+  });
+}
+
+test("no end is foretold before 3 s and 3 %, nor of what waits, is lost, is being cancelled or has ended", () => {
+  const left = MINUTE;
+  assert.equal(words.etaWords(...running({ ran: 2_999, left })), "");
+  assert.notEqual(words.etaWords(...running({ ran: 3_000, left })), "");
+  assert.equal(words.etaWords(...running({ ran: MINUTE, left, fraction: 0.029 })), "");
+  assert.notEqual(words.etaWords(...running({ ran: MINUTE, left, fraction: 0.03 })), "");
+  for (const changes of [{ state: "RETRY" }, { state: "LOST" }, { cancel_requested: true }, { fraction: null }]) {
+    assert.equal(words.etaWords(...running({ ran: MINUTE, left, ...changes })), "", JSON.stringify(changes));
+  }
+  const [s] = running({ ran: MINUTE, left });
+  assert.equal(words.etaWords(s, null), "", "nor before the server's time is known");
+});
+
+test("the end comes nearer while nothing is reported, and never is in the past", () => {
+  const [s, at] = running({ ran: MINUTE, left: 40 * SECOND });
+  assert.equal(words.etaWords(s, at + 25 * SECOND), "about 20 s left");
+  assert.equal(words.etaWords(s, at + 3600 * SECOND), "about 10 s left");
+});
+
+test("without a rate the end is estimated from the time it took so far", () => {
+  assert.equal(words.etaWords(...running({ ran: 30 * SECOND, left: 1, rate: null })), "about 30 s left");
+});
+
+test("999 999 of 1 000 000 is 99 %, only success is 100 %", () => {
+  assert.equal(words.percentWords(snapshot({ fraction: 0.999999 })), "99 %");
+  assert.equal(words.percentWords(snapshot({ fraction: 0.29 })), "29 %");
+  assert.equal(words.percentWords(snapshot({ fraction: 0 })), "0 %");
+  assert.equal(words.percentWords(snapshot({ fraction: null })), "");
+  assert.equal(words.percentWords(snapshot({ state: "SUCCESS", fraction: 1 })), "100 %");
+});
+
+test("counts are said with their unit and total, as far as these are known", () => {
+  assert.equal(words.countWords(snapshot()), "630 of 1,000 rows");
+  assert.equal(words.countWords(snapshot({ total: null, current: 1234 })), "1,234 rows");
+  assert.equal(words.countWords(snapshot({ total: null, current: 0 })), "");
+  assert.equal(words.countWords(snapshot({ total: 10, current: 0, unit: "" })), "0 of 10");
+});
+
+test("rates are said per second, minute or hour, whichever can be pictured", () => {
+  const said = (rate, unit = "rows") => words.rateWords(snapshot({ rate, unit }));
+  assert.equal(said(210.5), "211 rows/s");
+  assert.equal(said(0.9999), "1 rows/s");
+  assert.equal(said(0.2), "12 rows/min");
+  assert.equal(said(0.001, ""), "3.6/h");
+  assert.equal(said(0), "");
+  assert.equal(said(null), "");
+  assert.equal(words.rateWords(snapshot({ state: "SUCCESS", final: true })), "");
+});
+
+test("ages tick, and a lost connection says how old what is shown is", () => {
+  const s = snapshot({ updated_at: iso(START) });
+  assert.equal(words.ageWords(s, START + 1_000, "live"), "updated just now");
+  assert.equal(words.ageWords(s, START + 12_000, "live"), "updated 12 s ago");
+  assert.equal(words.ageWords(s, START + 5 * MINUTE, "live"), "updated 5 min ago");
+  assert.equal(words.ageWords(s, START + 12_000, "offline"), "connection lost, showing the state of 12 s ago");
+  assert.equal(words.ageWords(s, START + 12_000, "stale"), "connection lost, showing the state of 12 s ago");
+  assert.equal(words.ageWords(s, null, "offline"), "connection lost, showing an older state");
+  assert.equal(words.ageWords(s, START, "refused"), "not connected any more: load the page again");
+  assert.equal(words.ageWords({ ...s, final: true }, START + 5 * MINUTE, "live"), "ended 5 min ago");
+});
+
+test("elapsed time counts on while it runs and stands still at the end", () => {
+  const s = snapshot({ started_at: iso(START) });
+  assert.equal(words.elapsedWords(s, START + 35_000), "0:35 so far");
+  assert.equal(words.elapsedWords(s, START - 1), "0:00 so far");
+  const ended = { ...s, finished_at: iso(START + 3_723_000) };
+  assert.equal(words.elapsedWords(ended, START + 9_999_000), "took 1:02:03");
+  assert.equal(words.elapsedWords({ ...s, finished_at: iso(START + 999) }, START), "took less than 1 s");
+  assert.equal(words.elapsedWords(snapshot({ started_at: null }), START), "");
+});
+
+test("an outcome is shown as text: result, error, or that the reason is kept", () => {
+  const said = (changes) => words.outcomeWords(snapshot(changes));
+  assert.equal(said({ state: "SUCCESS", result: "12 rows" }), "12 rows");
+  assert.equal(said({ state: "SUCCESS", result: { a: 1 } }), '{\n "a": 1\n}');
+  assert.equal(said({ state: "SUCCESS", result: null }), "");
+  assert.equal(said({ state: "SUCCESS", result: 0 }), "0");
+  assert.equal(said({ state: "FAILURE", error: { type: "Refused", message: "Not a CSV." } }), "Not a CSV.");
+  assert.equal(said({ state: "FAILURE", error: { type: "error" } }), "The reason is not shown here.");
+});
+
+test("every state has a look of its own kind", () => {
+  const moods = STATES.map(({ snapshot: given }) => words.mood(snapshot(given)));
+  assert.deepEqual(new Set(moods), new Set(["wait", "run", "good", "bad", "over"]));
+});
+
+test("what is read out has title, state and percentage, and the outcome at the end", () => {
+  assert.equal(words.spoken(snapshot(), START), "Import customers.csv: running, 63 %");
+  const failed = snapshot({ state: "FAILURE", final: true, error: { type: "E", message: "No rows." } });
+  assert.equal(words.spoken(failed, START), "Import customers.csv: failed, No rows.");
+});
