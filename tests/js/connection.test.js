@@ -107,7 +107,7 @@ test("4404 is tried three times within five seconds, then left", async () => {
   assert.equal(it.made.length, 3);
 });
 
-test("a server that says when to come back is obeyed to the millisecond, even if the page wakes", async () => {
+test("a server that says when to come back is obeyed to the millisecond", async () => {
   const it = await connected();
   it.wire.say({ type: "closing", code: 4012, retry_ms: 2_300 });
   it.wire.end(4012);
@@ -170,6 +170,7 @@ test("heartbeats alone keep a connection for a day", async () => {
   }
   assert.equal(it.made.length, 1);
   assert.equal(it.socket.state, "live");
+  assert.equal(it.wire.of("ping").length, 1, "only the first, on opening");
 });
 
 test("a server that falls silent is asked after 35 s and replaced 3 s later", async () => {
@@ -226,7 +227,12 @@ test("a dead line is found in a throttled tab too", async () => {
   assert.ok(it.made.length >= 2);
 });
 
-for (const [target, name] of [["window", "online"], ["window", "pageshow"], ["document", "resume"], ["document", "visibilitychange"]]) {
+for (const [target, name] of [
+  ["window", "online"],
+  ["window", "pageshow"],
+  ["document", "resume"],
+  ["document", "visibilitychange"],
+]) {
   test(`on ${name} a half-open line is replaced within three seconds`, async () => {
     let healthy = true;
     const respond = (socket, { type }) => {
@@ -268,7 +274,7 @@ test("in the back/forward cache there is no socket and no timer; on return there
   assert.deepEqual(it.wire.of("watch").map(({ ids }) => ids), [["a"]]);
 });
 
-test("five seconds after nobody watches any more the line is closed, and nothing is left running", async () => {
+test("five seconds after the last bar has gone nothing is left running", async () => {
   const it = await connected();
   it.socket.unwatch("a");
   await settled();

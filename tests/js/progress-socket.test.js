@@ -83,18 +83,21 @@ test("every change of a task is told once, and what else came is told too", asyn
   wire.say({ type: "accepted", id: "a", action: "cancel" });
   wire.say({ type: "refused", ids: ["b"], code: "not_found" });
   wire.end(1006);
-  assert.deepEqual(told, ["snapshot", "task:a", "task:a", "watching", "accepted", "refused", "state"]);
+  const expected = ["snapshot", "task:a", "task:a", "watching", "accepted", "refused", "state"];
+  assert.deepEqual(told, expected);
   assert.deepEqual(socket.task("a").may, ["watch", "cancel"]);
 });
 
 test("frames that make no sense are passed over, and the next one is understood", async () => {
   const { socket, wire } = await connected("a");
-  for (const data of ["", "{", "nonsense", '{"type":"of the future"}', '{"type":"snapshots","at":"?","items":[]}']) {
+  const unknown = ['{"type":"of the future"}', '{"type":"snapshots","at":"?","items":[]}'];
+  for (const data of ["", "{", "nonsense", ...unknown]) {
     wire.onmessage({ data });
   }
   wire.say({ type: "snapshots", at: "2026-01-01T00:00:05.000Z", items: [{ ...snapshot(), added_later: 1 }] });
   assert.equal(socket.task("a").snapshot.current, 630);
   assert.equal(socket.state, "live");
+  assert.ok(socket.serverTime > 0);
 });
 
 test("durations are counted by the server's clock, whatever this machine believes", async () => {
@@ -147,7 +150,8 @@ test("a renewed token is sent for a task that is watched already", async () => {
   const { socket, wire } = await connected("a");
   socket.watch("a", { token: "renewed" });
   await settled();
-  assert.deepEqual(wire.of("watch").map(({ ids, token }) => [ids, token]), [[["a"], undefined], [["a"], "renewed"]]);
+  const watches = wire.of("watch").map(({ ids, token }) => [ids, token]);
+  assert.deepEqual(watches, [[["a"], undefined], [["a"], "renewed"]]);
 });
 
 test("500 tasks with the longest ids are watched in messages of less than 16 KB", async () => {
@@ -184,7 +188,10 @@ test("a task that cannot be seen says why, and is asked for again at heartbeats,
 });
 
 test("cancel is answered by what the server says", async () => {
-  const answers = { a: { type: "accepted", id: "a", action: "cancel" }, b: { type: "refused", ids: ["b"], code: "ended" } };
+  const answers = {
+    a: { type: "accepted", id: "a", action: "cancel" },
+    b: { type: "refused", ids: ["b"], code: "ended" },
+  };
   const respond = (socket, message) => {
     answerPings(socket, message);
     if (message.type === "cancel") socket.say({ ...answers[message.id], ref: message.ref });
@@ -213,15 +220,15 @@ test("cancel without a connection, or without an answer for five seconds, was no
   assert.equal(await cut, "unsent");
 });
 
-test("a log is continued by its cursor after a reconnect, without doubled and without missed lines", async () => {
-  const written = Array.from({ length: 500 }, (_, n) => ({ at: "2026-01-01T00:00:00.000Z", level: "INFO", text: `${n}` }));
+test("a log is continued by its cursor after a reconnect, with no line doubled or missed", async () => {
+  const line = (_, n) => ({ at: "2026-01-01T00:00:00.000Z", level: "INFO", text: `${n}` });
+  const written = Array.from({ length: 500 }, line);
   let there = 0;
-  const answer = (socket, after) => {
-    const from = after ? Number(after.split("-")[1]) : 0;
+  const since = (from) => {
     const lines = written.slice(from, there);
-    const next = `1763645023123-${there}`;
-    socket.say({ type: "logs", id: "a", lines, next, truncated: false });
+    return { type: "logs", id: "a", lines, next: `1763645023123-${there}`, truncated: false };
   };
+  const answer = (socket, after) => socket.say(since(after ? Number(after.split("-")[1]) : 0));
   const respond = (socket, message) => {
     answerPings(socket, message);
     if (message.type === "logs") answer(socket, message.after);
@@ -231,14 +238,14 @@ test("a log is continued by its cursor after a reconnect, without doubled and wi
   await settled();
   it.wire.open();
   for (there = 50; there <= 500; there += 50) {
-    const before = there - 50;
-    it.wire.say({ type: "logs", id: "a", lines: written.slice(before, there), next: `1763645023123-${there}`, truncated: false });
+    const newest = since(there - 50);
+    it.wire.say(newest);
     if (there % 100) continue;
     it.wire.end(1006);
     await it.clock.pass(6_500);
     it.wire.open();
-    const last = { type: "logs", id: "a", lines: written.slice(before, there), next: `1763645023123-${there}`, truncated: false };
-    it.wire.say(last).say(last); // repeated by a server that does not know better
+    assert.deepEqual(it.wire.of("logs").map(({ after }) => after), [newest.next]);
+    it.wire.say(newest).say(newest); // repeated by a server that does not know better
   }
   assert.deepEqual(log.lines.map(({ text }) => Number(text)), written.map((_, n) => n));
 });
@@ -249,7 +256,8 @@ test("a log keeps its newest thousand lines and says that older ones are gone", 
   await settled();
   it.wire.open();
   for (let n = 1; n <= 1500; n += 1) {
-    it.wire.say({ type: "logs", id: "a", lines: [{ at: "", level: "INFO", text: `${n}` }], next: `1-${n}`, truncated: false });
+    const lines = [{ at: "", level: "INFO", text: `${n}` }];
+    it.wire.say({ type: "logs", id: "a", lines, next: `1-${n}`, truncated: false });
   }
   assert.equal(log.lines.length, 1000);
   assert.equal(log.lines.at(-1).text, "1500");
@@ -263,6 +271,18 @@ test("a log that is not for the viewer says so, and the task can still be watche
   it.wire.open().say({ type: "refused", ids: ["a"], code: "not_allowed", ref: "logs" });
   assert.equal(log.refused, true);
   assert.equal(it.socket.task("a").refused, undefined);
+});
+
+test("the log of a task that is found later is asked for again with it", async () => {
+  const it = page();
+  const log = it.socket.logs("a");
+  await settled();
+  it.wire.open().say({ type: "refused", ids: ["a"], code: "not_found" });
+  it.wire.say({ type: "refused", ids: ["a"], code: "not_found", ref: "logs" });
+  assert.equal(log.refused, false);
+  it.wire.say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
+  await settled();
+  assert.equal(it.wire.of("logs").length, 2);
 });
 
 test("one address has one socket, however it is written", () => {

@@ -26,7 +26,9 @@ def sent(monkeypatch):
     """What reached the broker: (task, arguments)."""
     calls = []
     monkeypatch.setattr(
-        current_app.amqp, "send_task_message", lambda producer, name, message, **_: calls.append((name, message.body[1]))
+        current_app.amqp,
+        "send_task_message",
+        lambda producer, name, message, **_: calls.append((name, message.body[1])),
     )
     return calls
 
@@ -93,7 +95,9 @@ def test_task_that_is_not_declared_runnable_does_not_exist_here(client, staff, n
 
 def test_live_page_of_somebody_elses_run_needs_the_view_permission(client, staff):
     """Foreign and unknown runs are the same 404; with the permission the foreign one opens."""
-    get_store().write(Write("queue", "foreign", {"owner": "somebody", "body": '"id":"foreign","name":"n","title":"T"'}))
+    get_store().write(
+        Write("queue", "foreign", {"owner": "somebody", "body": '"id":"foreign","name":"n","title":"T"'})
+    )
     foreign = reverse("admin:task_progress_taskrun_live", args=["foreign"])
     unknown = reverse("admin:task_progress_taskrun_live", args=["unknown"])
     staff("start_taskrun")

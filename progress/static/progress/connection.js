@@ -67,7 +67,7 @@ export class Connection {
     return this.open;
   }
 
-  /** The server will close: when it wants to see us again, in ms. @param {number | undefined} wait */
+  /** The server will close, and wants to see us again in so many ms. @param {number | undefined} wait */
   dictate(wait) {
     this.#dictated = wait;
   }
@@ -119,7 +119,7 @@ export class Connection {
     this.owner.received(text);
   }
 
-  /** Silence is judged by what the server sent, never by counting own ticks: those are late in hidden tabs. */
+  /** Silence is judged by what the server sent, never by own ticks: those are late in hidden tabs. */
   #awaitSilence() {
     this.#arm(this.#heard + SILENCE - this.host.now(), () => {
       if (this.host.now() - this.#heard < SILENCE) return this.#awaitSilence();
@@ -136,7 +136,8 @@ export class Connection {
     this.#misses = code === NOTHING_HERE ? this.#misses + 1 : 0;
     if (FINAL_CODES.includes(code) || this.#misses >= NOTHING_HERE_TRIES) return this.#become("refused");
     const random = this.host.random;
-    const usual = this.#misses ? 1_000 + random() * 1_000 : backoff(this.#attempt++, random); // 3 tries in 5 s
+    // Three tries in 5 s, or the usual wait.
+    const usual = this.#misses ? 1_000 + random() * 1_000 : backoff(this.#attempt++, random);
     this.#notBefore = dictated === undefined ? 0 : this.host.now() + dictated;
     this.#arm(dictated ?? usual, () => this.dial());
     this.#become("offline");

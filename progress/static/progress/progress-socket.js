@@ -8,18 +8,13 @@
  */
 
 import { Connection } from "./connection.js";
+import { Watches } from "./watches.js";
 
 /** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
 /** @typedef {import("./protocol.d.ts").Known} Known */
-/** @typedef {Known & {watchers: number, token: string, tries: number}} Task */
-/** @typedef {{lines: any[], cursor: ?string, truncated: boolean, refused: boolean, readers: number}} OpenLog */
 
-const EVERY = 250; // ms between two frames; the eye needs no more
 const ANSWER = 5_000; // ms; for an answer to a cancel
 const LINGER = 5_000; // ms; a connection that nobody needs any more stays open
-const LINES = 1_000; // of a log are kept, as many as the server keeps
-const IDS = 50; // in one message; the longest ids then fit into the 16 KB that the server takes
-const ASK_AGAIN = 20; // heartbeats at which a task that was not found is asked for again
 
 /** @type {Map<string, ProgressSocket>} */
 // On the global object: a page may load this module twice, by its plain name and by a hashed one.
@@ -41,29 +36,23 @@ export class ProgressSocket extends EventTarget {
     return socket;
   }
 
-  /** @type {Map<string, Task>} */ #tasks = new Map();
-  /** @type {Map<string, OpenLog>} */ #logs = new Map();
+  #watches = new Watches();
   /** @type {Map<string, (answer: string) => void>} */ #asked = new Map(); // by ref
-  // What this connection's server was told.
-  /** @type {Map<string, string>} */ #sent = new Map(); // id → token
-  /** @type {Set<string>} */ #sentLogs = new Set();
-  #sentMine = false;
   /** @type {Set<string>} */ #changed = new Set();
-  #mine = false;
   #flushing = false;
   #refs = 0;
   /** @type {?number} */ #ahead = null; // ms that the server's clock is ahead of ours
   #otherClock = false;
   /** @type {any} */ #lingering;
 
-  /** @param {{url: string} & import("./protocol.d.ts").Surroundings} options `url`: absolute, or as in a link. */
+  /** @param {{url: string} & import("./protocol.d.ts").Surroundings} options `url`: also as in a link. */
   constructor({ url, ...surroundings }) {
     super();
     const owner = {
       opened: () => this.#onOpen(),
       received: (/** @type {string} */ text) => this.#receive(text),
       changed: () => this.#onState(),
-      wanted: () => this.#wanted,
+      wanted: () => this.#watches.wanted,
     };
     this.connection = new Connection(absolute(url), owner, surroundings);
   }
@@ -82,7 +71,7 @@ export class ProgressSocket extends EventTarget {
 
   /** What is known of a task. @param {string} id @returns {Known} */
   task(id) {
-    return this.#tasks.get(id) ?? { may: [] };
+    return this.#watches.tasks.get(id) ?? { may: [] };
   }
 
   /**
@@ -91,7 +80,7 @@ export class ProgressSocket extends EventTarget {
    * @param {{token?: ?string}} [options] A later token takes the place of the first.
    */
   watch(id, { token } = {}) {
-    const task = this.#task(id);
+    const task = this.#watches.task(id);
     task.watchers += 1;
     task.token = token || task.token;
     this.#change(id);
@@ -99,14 +88,14 @@ export class ProgressSocket extends EventTarget {
 
   /** @param {string} id */
   unwatch(id) {
-    const task = this.#tasks.get(id);
+    const task = this.#watches.tasks.get(id);
     if (task?.watchers) task.watchers -= 1;
     this.#change(id);
   }
 
   /** Watch the user's tasks, those that start later too, for as long as the page lives. */
   watchMine() {
-    this.#mine = true;
+    this.#watches.mine = true;
     this.#change();
   }
 
@@ -118,23 +107,14 @@ export class ProgressSocket extends EventTarget {
    * @returns {import("./protocol.d.ts").Log}
    */
   logs(id, after = null, options = {}) {
-    const log = this.#logs.get(id) ?? { lines: [], cursor: after, truncated: false, refused: false, readers: 0 };
-    log.readers += 1;
-    this.#logs.set(id, log);
+    const log = this.#watches.openLog(id, after);
     this.watch(id, options);
     return log;
   }
 
   /** @param {string} id */
   unlogs(id) {
-    const log = this.#logs.get(id);
-    if (!log) return;
-    log.readers -= 1;
-    if (!log.readers) {
-      this.#logs.delete(id);
-      this.#sentLogs.delete(id);
-    }
-    this.unwatch(id);
+    if (this.#watches.closeLog(id)) this.unwatch(id);
   }
 
   /**
@@ -165,7 +145,7 @@ export class ProgressSocket extends EventTarget {
    * @returns {boolean} False if nothing newer was in it.
    */
   merge(snapshot) {
-    const task = this.#task(snapshot.id);
+    const task = this.#watches.task(snapshot.id);
     if (!isNewer(snapshot, task.snapshot)) return false;
     task.snapshot = snapshot;
     this.#tell("snapshot", snapshot);
@@ -185,17 +165,6 @@ export class ProgressSocket extends EventTarget {
 
   // --- What is wanted, and what the server was told
 
-  /** @param {string} id */
-  #task(id) {
-    const task = this.#tasks.get(id) ?? { may: [], watchers: 0, token: "", tries: 0 };
-    this.#tasks.set(id, task);
-    return task;
-  }
-
-  get #wanted() {
-    return this.#mine || [...this.#tasks.values()].some((task) => task.watchers);
-  }
-
   /** @param {string} [id] */
   #change(id) {
     if (id) this.#changed.add(id);
@@ -209,55 +178,24 @@ export class ProgressSocket extends EventTarget {
     this.#flushing = false;
     const { connection } = this;
     connection.host.clearTimeout(this.#lingering);
-    if (!this.#wanted) this.#lingering = connection.host.setTimeout(() => this.close(), LINGER);
+    if (!this.#watches.wanted) this.#lingering = connection.host.setTimeout(() => this.close(), LINGER);
     else if (connection.idle) connection.dial();
     const changed = [...this.#changed];
     this.#changed.clear();
-    if (connection.open) this.#tellServer(changed);
-    for (const id of changed) if (!this.#mine && !this.#tasks.get(id)?.watchers) this.#tasks.delete(id);
+    if (connection.open) this.#send(this.#watches.messages(changed));
+    this.#watches.forget(changed);
   }
 
-  /** @param {string[]} ids */
-  #tellServer(ids) {
-    const gone = ids.filter((id) => !this.#tasks.get(id)?.watchers && this.#sent.delete(id));
-    this.#sendIds({ type: "unwatch" }, gone);
-    /** @type {Map<string, string[]>} */
-    const byToken = new Map();
-    for (const id of ids) {
-      const task = this.#tasks.get(id);
-      if (!task?.watchers || this.#sent.get(id) === task.token) continue;
-      this.#sent.set(id, task.token);
-      byToken.set(task.token, [...(byToken.get(task.token) ?? []), id]);
-    }
-    for (const [token, some] of byToken) {
-      this.#sendIds({ type: "watch", every_ms: EVERY, ...(token && { token }) }, some);
-    }
-    if (this.#mine && !this.#sentMine) {
-      this.#sentMine = this.connection.send({ type: "watch", mine: true, every_ms: EVERY });
-    }
-    for (const [id, { cursor }] of this.#logs) {
-      if (this.#sentLogs.has(id)) continue;
-      this.#sentLogs.add(id);
-      this.connection.send({ type: "logs", id, ref: "logs", ...(cursor && { after: cursor }) });
-    }
-  }
-
-  /** @param {object} message @param {string[]} ids */
-  #sendIds(message, ids) {
-    for (let at = 0; at < ids.length; at += IDS) {
-      this.connection.send({ ...message, ids: ids.slice(at, at + IDS) });
-    }
+  /** @param {object[]} messages */
+  #send(messages) {
+    for (const message of messages) this.connection.send(message);
   }
 
   // --- What the server says
 
   #onOpen() {
-    this.#sent.clear();
-    this.#sentLogs.clear();
-    this.#sentMine = false;
     this.#otherClock = true; // perhaps, after a fail-over to another Redis
-    for (const task of this.#tasks.values()) task.tries = 0;
-    this.#tellServer([...this.#tasks.keys()]);
+    this.#send(this.#watches.begin());
   }
 
   #onState() {
@@ -277,65 +215,46 @@ export class ProgressSocket extends EventTarget {
     }
     if (frame.at) this.#setClock(Date.parse(frame.at) - this.connection.host.now());
     if (frame.type === "snapshots") {
-      for (const snapshot of frame.items) if (this.#expects(snapshot.id)) this.merge(snapshot);
+      for (const snapshot of frame.items) if (this.#watches.expects(snapshot.id)) this.merge(snapshot);
     } else if (frame.type === "watching") this.#onWatching(frame.items);
     else if (frame.type === "logs") this.#onLogs(frame);
     else if (frame.type === "refused") this.#onRefused(frame);
     else if (frame.type === "accepted") this.#answer(frame.ref, "accepted");
-    else if (frame.type === "heartbeat") this.#askAgain();
+    else if (frame.type === "heartbeat") this.#watches.again().forEach((id) => this.#change(id));
     else if (frame.type === "closing") this.connection.dictate(frame.retry_ms);
     if (["watching", "logs", "refused", "accepted"].includes(frame.type)) this.#tell(frame.type, frame);
   }
 
   /** @param {number} ahead The greatest comes from the frame that was under way for the shortest time. */
   #setClock(ahead) {
+    if (Number.isNaN(ahead)) return;
     this.#ahead = this.#otherClock || this.#ahead === null ? ahead : Math.max(this.#ahead, ahead);
     this.#otherClock = false;
-  }
-
-  /** Frames that were under way when a task was unwatched are late. @param {string} id */
-  #expects(id) {
-    return this.#mine || this.#sent.has(id);
   }
 
   /** @param {{id: string, may: string[]}[]} items */
   #onWatching(items) {
     for (const { id, may } of items) {
-      if (!this.#expects(id)) continue;
-      Object.assign(this.#task(id), { may, refused: undefined });
+      if (!this.#watches.expects(id)) continue;
+      Object.assign(this.#watches.task(id), { may, refused: undefined });
       this.#tell(`task:${id}`);
     }
   }
 
   /** @param {{id: string, lines: any[], next: string, truncated: boolean}} frame */
-  #onLogs({ id, lines, next, truncated }) {
-    const log = this.#logs.get(id);
-    if (!log || !isAfter(next, log.cursor)) return;
-    log.cursor = next;
-    log.lines.push(...lines);
-    const surplus = log.lines.splice(0, Math.max(0, log.lines.length - LINES));
-    log.truncated ||= truncated || surplus.length > 0;
-    this.#tell(`logs:${id}`, lines);
+  #onLogs(frame) {
+    if (this.#watches.addLines(frame)) this.#tell(`logs:${frame.id}`, frame.lines);
   }
 
   /** @param {{ids: string[], code: string, ref?: string}} frame */
   #onRefused({ ids, code, ref }) {
     if (this.#answer(ref, code)) return;
     for (const id of ids) {
-      const log = this.#logs.get(id);
-      const task = this.#tasks.get(id);
-      if (ref === "logs" && log) log.refused = true;
-      else if (task) task.refused = code;
+      const log = this.#watches.logs.get(id);
+      const task = this.#watches.tasks.get(id);
+      if (ref === "logs" && code === "not_allowed" && log) log.refused = true;
+      else if (ref !== "logs" && task) task.refused = code;
       this.#tell(`task:${id}`);
-    }
-  }
-
-  /** A task that was not found may yet come, or come back: Redis lost its data, and the worker tells again. */
-  #askAgain() {
-    for (const [id, task] of this.#tasks) {
-      if (task.refused !== "not_found" || (task.tries += 1) > ASK_AGAIN) continue;
-      this.#sent.delete(id);
-      this.#change(id);
     }
   }
 
@@ -351,17 +270,6 @@ export class ProgressSocket extends EventTarget {
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/**
- * Is the log cursor `a` after `b`? Cursors are two numbers: milliseconds and a count.
- * @param {string} a
- * @param {?string} b
- */
-function isAfter(a, b) {
-  if (!b) return true;
-  const [[a1, a2], [b1, b2]] = [a, b].map((cursor) => cursor.split("-").map(Number));
-  return a1 > b1 || (a1 === b1 && a2 > b2);
 }
 
 /** @param {string} url */

@@ -1,8 +1,9 @@
 /**
- * `<task-log task-id="…">` shows the log lines of a task as they come. Attributes: `task-id`, `token`, `socket`.
+ * `<task-log task-id="…">` shows the log lines of a task as they come. Attributes: `task-id`, `token`,
+ * `socket`.
  *
- * Lines are ordinary elements in the page (class `task-log-line`, `data-level`), so that they can be selected,
- * searched and styled like its other text. It follows the newest line until somebody scrolls up.
+ * Lines are ordinary elements in the page (class `task-log-line`, `data-level`), so that they can be
+ * selected, searched and styled like its other text. It follows the newest line until somebody scrolls up.
  */
 
 import { ProgressSocket } from "./progress-socket.js";

@@ -14,20 +14,21 @@
  */
 
 import { ProgressSocket } from "./progress-socket.js";
-import { sheet } from "./task-progress-style.js";
+import { build } from "./task-progress-look.js";
 import * as words from "./words.js";
 
 /** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
 
 const SPEAK_EVERY = 5_000; // ms between two announcements on a page, but for ends
 const NOTE_FOR = 10_000; // ms
+const BLANK = /** @type {const} */ (["percent", "count", "pace", "text", "outcome"]); // without a snapshot
 
 /** @type {Set<TaskProgress>} */ const connected = new Set();
 /** @type {Set<TaskProgress>} */ const unpainted = new Set();
 /** @type {number | undefined} */ let ticker;
 let spoken = -SPEAK_EVERY;
 
-/** All that changed is painted in one frame of the screen, however much came. @param {TaskProgress} element */
+/** What changed is painted in one frame of the screen, however much came. @param {TaskProgress} element */
 function paintSoon(element) {
   if (!unpainted.size) requestAnimationFrame(paintAll);
   unpainted.add(element);
@@ -57,7 +58,7 @@ export class TaskProgress extends HTMLElement {
     if (!customElements.get(name)) customElements.define(name, this);
   }
 
-  /** @type {Record<string, any>} */ #part = {};
+  /** @type {?import("./task-progress-look.js").Parts} */ #parts = null;
   /** @type {?ProgressSocket} */ #socket = null;
   #id = "";
   #seq = 0; // of what is painted
@@ -87,7 +88,10 @@ export class TaskProgress extends HTMLElement {
   }
 
   connectedCallback() {
-    if (!this.shadowRoot) this.#build();
+    if (!this.#parts) {
+      this.#parts = build(this);
+      this.#parts.cancel.addEventListener("click", () => this.#cancel());
+    }
     this.#open();
     tick(this, true);
   }
@@ -101,7 +105,7 @@ export class TaskProgress extends HTMLElement {
   /** @param {string} name @param {?string} before @param {?string} now */
   attributeChangedCallback(name, before, now) {
     if (!this.#socket || before === now) return;
-    if (name === "task-id") this.#ended = "";
+    if (name === "task-id") [this.#ended, this.#said, this.#seq] = ["", "", 0];
     this.#close();
     this.#open();
   }
@@ -151,54 +155,12 @@ export class TaskProgress extends HTMLElement {
 
   // --- What is seen
 
-  #build() {
-    const root = this.attachShadow({ mode: "open" });
-    root.adoptedStyleSheets = [sheet];
-    const part = this.#part;
-    /** @param {string} name @param {string} tag @param {Element[]} inside */
-    const make = (name, tag = "span", inside = []) => {
-      const node = (part[name] = document.createElement(tag));
-      node.className = name;
-      node.setAttribute("part", name);
-      node.append(...inside);
-      return node;
-    };
-    /** @param {string} className @param {...Element} inside */
-    const row = (className, ...inside) => {
-      const node = document.createElement("div");
-      node.className = className;
-      node.append(...inside);
-      return node;
-    };
-    const title = make("title", "div", [make("name", this.hasAttribute("href") ? "a" : "span")]);
-    const level = this.getAttribute("heading");
-    if (level) Object.assign(title, { role: "heading", ariaLevel: level });
-    const bar = make("bar", "progress");
-    const cancel = make("cancel", "button");
-    root.append(
-      make("box", "div", [
-        row("row head", title, cancel),
-        bar,
-        row("row", make("facts", "div", [make("percent"), make("count")]), make("pace", "div")),
-        make("text", "div"),
-        row("row ages", make("state", "div"), make("age", "div")),
-        make("outcome", "pre"),
-        make("live", "div"),
-      ]),
-    );
-    part.name.id = "name";
-    Object.assign(bar, { max: 1 }).setAttribute("aria-labelledby", "name");
-    part.live.setAttribute("aria-live", "polite");
-    Object.assign(cancel, { type: "button", textContent: "Cancel", hidden: true });
-    cancel.addEventListener("click", () => this.#cancel());
-  }
-
   /** Show what is known now. Called once per frame of the screen. */
   paint() {
     const socket = this.#socket;
-    if (!socket) return;
+    const part = this.#parts;
+    if (!socket || !part) return;
     const { snapshot: s, may, refused } = socket.task(this.#id);
-    const part = this.#part;
     const at = socket.serverTime;
     if (this.hasAttribute("href")) part.name.href = this.getAttribute("href");
     put(part.age, (part.age.title = this.#age(s, at, refused)));
@@ -206,6 +168,9 @@ export class TaskProgress extends HTMLElement {
     part.box.classList.toggle("lost", !!refused || !["live", "connecting"].includes(socket.state));
     if (!s) {
       put(part.name, this.querySelector("[data-title]")?.textContent ?? "Task");
+      for (const name of BLANK) put(part[name], "");
+      part.bar.removeAttribute("value");
+      part.cancel.hidden = true;
       put(part.state, refused ? "not available" : "looking for it");
       return;
     }
@@ -237,7 +202,7 @@ export class TaskProgress extends HTMLElement {
     return state === "live" && !this.hasAttribute("compact") ? joined(words.elapsedWords(s, at), age) : age;
   }
 
-  /** To screen readers: seldom while it runs, always when it ended. @param {Snapshot} s @param {?number} at */
+  /** To screen readers: seldom while it runs, always at its end. @param {Snapshot} s @param {?number} at */
   #speak(s, at) {
     const text = words.spoken(s, at);
     const first = this.#said === "";
@@ -247,18 +212,18 @@ export class TaskProgress extends HTMLElement {
     this.#said = text;
     if (first) return; // what is there when the page is opened will be read with the page
     spoken = performance.now();
-    put(this.#part.live, text);
+    put(this.#parts?.live, text);
   }
 
   async #cancel() {
-    const { cancel } = this.#part;
+    const { cancel } = /** @type {import("./task-progress-look.js").Parts} */ (this.#parts);
     cancel.disabled = true;
     const answer = await this.#socket?.cancel(this.#id);
     cancel.disabled = false;
     if (!answer || answer === "accepted") return; // the next snapshot says so
     this.#note = words.cancelWords(answer);
     this.#noteUntil = performance.now() + NOTE_FOR;
-    put(this.#part.live, this.#note);
+    put(this.#parts?.live, this.#note);
     paintSoon(this);
   }
 }

@@ -51,7 +51,8 @@ export function percentWords({ fraction, state }) {
 /** "630 of 1,000 rows". @param {Snapshot} s */
 export function countWords({ current, total, unit }) {
   if (!current && total == null) return "";
-  const words = total == null ? number.format(current) : `${number.format(current)} of ${number.format(total)}`;
+  const all = total == null ? "" : ` of ${number.format(total)}`;
+  const words = number.format(current) + all;
   return unit ? `${words} ${unit}` : words;
 }
 
@@ -64,7 +65,7 @@ export function rateWords(s) {
   return s.unit ? `${shown} ${s.unit}/${per}` : `${shown}/${per}`;
 }
 
-/** "about 7 min left"; nothing before 3 s and 3 %, when nobody can know. @param {Snapshot} s @param {?number} at */
+/** "about 7 min left"; nothing before 3 s and 3 %. @param {Snapshot} s @param {?number} at */
 export function etaWords(s, at) {
   const elapsed = elapsedMs(s, at);
   if (at === null || elapsed === null || mood(s) !== "run" || s.final) return "";
@@ -122,7 +123,8 @@ export function ageWords(s, at, socket) {
   const age = at === null ? null : at - Date.parse(s.updated_at);
   if (socket === "refused") return "not connected any more: load the page again";
   if (socket === "offline" || socket === "stale") {
-    return `connection lost, showing ${age === null ? "an older state" : `the state of ${spanWords(age)} ago`}`;
+    const shown = age === null ? "an older state" : `the state of ${spanWords(age)} ago`;
+    return `connection lost, showing ${shown}`;
   }
   if (age === null) return "";
   if (s.final) return `ended ${age < 10 * SECOND ? "just now" : `${spanWords(age)} ago`}`;

@@ -1,8 +1,10 @@
 /**
- * How `<task-progress>` looks, as a sheet that its instances share: no style attribute, no style element, so
- * it works under `default-src 'self'`. Colours follow the page: text is what the page's text is, and custom
- * properties change the rest. Each line has its place from the start: nothing moves while the bar does.
+ * How `<task-progress>` looks: its parts, and one sheet for all instances. There is no style attribute and
+ * no style element, so it works under `default-src 'self'`. Colours follow the page: text is what the page's
+ * text is, custom properties change the rest. Each line has its place from the start: nothing moves while
+ * the bar does.
  */
+
 const css = `
 :host {
   --accent: var(--task-progress-accent, light-dark(#0f6f6a, #5cc9bd));
@@ -26,10 +28,14 @@ const css = `
   font-weight: 600; font-size: var(--task-progress-title-size, 1em); line-height: 1.3;
   white-space: normal; overflow-wrap: anywhere;
 }
-a { color: inherit; text-decoration: underline 1px color-mix(in srgb, currentColor 45%, transparent); text-underline-offset: .2em }
+a {
+  color: inherit; text-underline-offset: .2em;
+  text-decoration: underline 1px color-mix(in srgb, currentColor 45%, transparent);
+}
 a:hover { text-decoration-color: currentColor }
 .count, .pace, .text, .age { color: var(--soft) }
-.percent:not(:empty) { display: inline-block; min-inline-size: 3.1em; margin-inline-end: .4em; font-weight: 600 }
+.percent { font-weight: 600 }
+.percent:not(:empty) { display: inline-block; min-inline-size: 3.1em; margin-inline-end: .4em }
 .pace, .age { text-align: end }
 .text {
   --lines: var(--task-progress-text-lines, 1);
@@ -51,11 +57,13 @@ a:hover { text-decoration-color: currentColor }
 }
 .outcome:empty { display: none }
 progress {
-  appearance: none; inline-size: 100%; margin-block: .4em .3em; block-size: var(--task-progress-bar-size, .625em);
-  border: 0; border-radius: 1em; background: var(--track); color: var(--tone);
+  appearance: none; inline-size: 100%; block-size: var(--task-progress-bar-size, .625em);
+  margin-block: .4em .3em; border: 0; border-radius: 1em; background: var(--track); color: var(--tone);
 }
 progress::-webkit-progress-bar { background: none }
-progress::-webkit-progress-value { background: var(--tone); border-radius: 1em; transition: inline-size .25s linear }
+progress::-webkit-progress-value {
+  background: var(--tone); border-radius: 1em; transition: inline-size .25s linear;
+}
 progress::-moz-progress-bar { background: var(--tone); border-radius: 1em }
 progress:indeterminate::-moz-progress-bar { background: none }
 .run progress:indeterminate {
@@ -103,9 +111,58 @@ button[hidden] { display: block; visibility: hidden }
   .run progress:indeterminate { animation: none; background-position: 50% 0 }
 }
 @media (forced-colors: active) {
-  progress { appearance: auto; forced-color-adjust: none; background: Canvas; --tone: Highlight; outline: 1px solid }
+  progress {
+    appearance: auto; forced-color-adjust: none; --tone: Highlight; background: Canvas; outline: 1px solid;
+  }
 }
 `;
 
-export const sheet = new CSSStyleSheet();
+const sheet = new CSSStyleSheet();
 sheet.replaceSync(css);
+
+/** @typedef {"box" | "title" | "name" | "cancel" | "bar" | "percent" | "count" | "pace"} Upper */
+/** @typedef {Record<Upper | "text" | "state" | "age" | "outcome" | "live", any>} Parts */
+
+/**
+ * Build the shadow tree of an element.
+ * @param {HTMLElement} element
+ * @returns {Parts} Its parts by name.
+ */
+export function build(element) {
+  const root = element.attachShadow({ mode: "open" });
+  root.adoptedStyleSheets = [sheet];
+  const parts = /** @type {Parts & Record<string, any>} */ ({});
+  /** @param {string} tag @param {string} name @param {...Node} inside */
+  const make = (tag, name, ...inside) => {
+    const node = document.createElement(tag);
+    node.className = name;
+    if (!name.startsWith("row")) {
+      parts[name] = node;
+      node.setAttribute("part", name);
+    }
+    node.append(...inside);
+    return node;
+  };
+  const link = element.hasAttribute("href") ? "a" : "span";
+  const facts = make("div", "facts", make("span", "percent"), make("span", "count"));
+  const box = make(
+    "div",
+    "box",
+    make("div", "row head", make("div", "title", make(link, "name")), make("button", "cancel")),
+    make("progress", "bar"),
+    make("div", "row", facts, make("div", "pace")),
+    make("div", "text"),
+    make("div", "row ages", make("div", "state"), make("div", "age")),
+    make("pre", "outcome"),
+    make("div", "live"),
+  );
+  parts.name.id = "name";
+  parts.bar.max = 1;
+  parts.bar.setAttribute("aria-labelledby", "name");
+  parts.live.setAttribute("aria-live", "polite");
+  Object.assign(parts.cancel, { type: "button", textContent: "Cancel", hidden: true });
+  const level = element.getAttribute("heading");
+  if (level) Object.assign(parts.title, { role: "heading", ariaLevel: level });
+  root.append(box);
+  return parts;
+}

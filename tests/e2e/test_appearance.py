@@ -1,0 +1,66 @@
+"""What every page keeps: a strict policy for content, contrast, a layout that stands still."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from .test_jobs import reaches, shows, start
+
+AXE = Path(__file__).parents[2] / "node_modules/axe-core/axe.min.js"
+
+
+def opened(site, open_page, path, **options):
+    """The page at `path` of somebody who has one job; "/run" is that job's page, while it runs."""
+    page = open_page(site, None if path == "/login/" else site.user(superuser=True), **options)
+    if path == "/login/":
+        page.goto(site.url + path)
+        return page
+    start(page, seconds=4, steps=40)
+    shows(page, "running")
+    if path != "/run":
+        page.goto(site.url + path)
+    return page
+
+
+@pytest.mark.needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/run", "/login/"])
+def test_axe_finds_nothing(site, open_page, path, scheme):
+    """Roles, labels and AA contrast, in light and dark."""
+    page = opened(site, open_page, path, color_scheme=scheme)
+    page.evaluate(AXE.read_text())
+    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(result => result.violations)")
+    assert [(fault["id"], [node["target"] for node in fault["nodes"]]) for fault in found] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/run", "/login/", "/admin/task_progress/taskrun/"])
+def test_pages_work_under_the_strict_policy_that_they_are_sent_with(site, open_page, path):
+    """No inline script, no inline style, nothing from elsewhere: the browser reports no violation."""
+    page = open_page(site, None if path == "/login/" else site.user(superuser=True), path="/login/")
+    violations = []
+    page.on("console", lambda said: violations.append(said.text) if "Content Security Policy" in said.text else None)
+    answer = page.goto(site.url + ("/" if path == "/run" else path))
+    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    if path == "/run":
+        start(page, seconds=1, steps=10)
+        shows(page, "done")
+    else:
+        expect(page.locator("h1").first).to_be_visible()
+    assert violations == []
+
+
+def test_nothing_shifts_while_a_bar_moves(site, open_page):
+    """From the first step to the last no element changes its place."""
+    page = open_page(site, site.user())
+    start(page, seconds=4, steps=40)
+    shows(page, "running")
+    page.evaluate(
+        """() => { window.shift = 0;
+        new PerformanceObserver(list => { for (const e of list.getEntries()) window.shift += e.value })
+          .observe({type: 'layout-shift', buffered: false}) }"""
+    )
+    reaches(page, 90)
+    assert page.evaluate("window.shift") == 0
