@@ -196,7 +196,7 @@ class Examination:
         )
 
     def _decide(self) -> str:
-        utf8, gb, western = self._candidates or ()
+        utf8, gb, western = list(self._candidates or ())
         if utf8.failed_at is None:
             return UTF_8
         if self._beyond_ascii_in_utf8 >= _SURELY_UTF_8:
