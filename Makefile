@@ -44,8 +44,8 @@ ifneq ($(NPM),)
 endif
 
 bench: dev ## Measure start-up, reporting and fan-out
-	@for script in bench/[a-z]*.py; do \
-		echo; echo "== $$script"; $(PY) -m "bench.$$(basename "$$script" .py)" || exit 1; done
+	$(PY) -m bench.startup
+	$(PY) -m bench
 
 lock: ## Renew both requirements files from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make: lock needs the program uv: pip install uv" >&2; exit 1; }

@@ -155,9 +155,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.conversation.task_found(key, record)
 
     async def tell(self, told: dict[str, Any]) -> None:
-        """Send one message."""
+        """Send one message, as soon as the client takes it."""
         if self.closed:
             return
+        await self.flow.ready()  # answers must not pile up in front of a reader that takes none
         text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
         try:
             await self.send(text_data=text)

@@ -60,7 +60,7 @@ class Conversation:
         if self._closed or shown.key not in self._claims:
             return
         self._outbox.put(shown, shown.key in self._staff)
-        if self._logs.is_behind(shown.key, shown.logs_to) and not self._outbox.stuck:
+        if self._logs.is_behind(shown.key, shown.logs_to):
             self._line.start(self._logs.catch_up(shown.key))
 
     def task_found(self, key: str, record: Record) -> None:

@@ -77,9 +77,9 @@ def _message(raw: dict[str, Any]) -> Message:
     if not isinstance(kind, str) or kind not in _FORMS:
         raise BadMessage(f"type must be one of {', '.join(_FORMS)}.")
     required, optional = _FORMS[kind]
-    if missing := sorted(required - raw.keys()):
-        raise BadMessage(f"{kind} needs {', '.join(missing)}.")
     given = {name: raw[name] for name in required | optional if raw.get(name) is not None}
+    if missing := sorted(required - given.keys()):
+        raise BadMessage(f"{kind} needs {', '.join(missing)}.")
     message = Message(kind, raw.get("ref"), **_fields(given))
     nothing_meant = not (message.ids or message.mine or message.everything)
     if kind in ("watch", "unwatch") and nothing_meant:

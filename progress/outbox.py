@@ -15,7 +15,6 @@ from .servers import Flow, wire
 
 logger = logging.getLogger(__name__)
 
-STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
 FRAME_BYTES: Final = 64 * 1024  # several snapshots share a frame up to about this size
 
 
@@ -69,6 +68,7 @@ class Outbox:
         self._begun: asyncio.Handle | None = None
         self._task: asyncio.Task[None] | None = None
         self._last = 0.0
+        self._closed = False
 
     @property
     def stuck(self) -> bool:
@@ -77,6 +77,8 @@ class Outbox:
 
     def put(self, shown: Shown, staff: bool) -> None:
         """Replace what was still to be said about this task."""
+        if self._closed:
+            return
         self._waiting[shown.key] = (shown, staff)
         if self._begun is None and (self._task is None or self._task.done()):
             # In the next turn of the loop: what else arrives in this one replaces it, or shares its frame.
@@ -87,7 +89,8 @@ class Outbox:
         self._waiting.pop(key, None)
 
     def close(self) -> None:
-        """End the sending task."""
+        """Say nothing more at all."""
+        self._closed = True
         self._waiting.clear()
         if self._begun is not None:
             self._begun.cancel()
@@ -104,22 +107,17 @@ class Outbox:
 
     async def _drain(self) -> None:
         while self._waiting:
-            if self._flow.stuck and not await self._unstuck():
-                return
-            if (pause := self._last + self.every - time.monotonic()) > 0 and self.every:
-                await asyncio.sleep(pause)
-            self._last = time.monotonic()
-            await self._send({"type": "websocket.send", "text": self._take()})
-
-    async def _unstuck(self) -> bool:
-        try:
-            async with asyncio.timeout(STUCK_SECONDS):
+            if self._flow.stuck:
                 await self._flow.ready()
-        except TimeoutError:
-            logger.info("A reader took nothing for %d s and is cut", STUCK_SECONDS)
-            self._flow.abort()
-            return False
-        return True
+            elif (pause := self._last + self.every - time.monotonic()) > 0 and self.every:
+                await asyncio.sleep(pause)
+            else:
+                self._last = time.monotonic()
+                try:
+                    await self._send({"type": "websocket.send", "text": self._take()})
+                except Exception as error:  # noqa: BLE001 (each server has its own error for who is leaving)
+                    logger.debug("A snapshot reached nobody: %r", error)
+                    return
 
     def _take_wire(self) -> bytes:
         if len(self._waiting) == 1:

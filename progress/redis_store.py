@@ -135,6 +135,12 @@ class RedisStore:
             pipe.hgetall(f"{self.prefix}:task:{key}")
         return [_record(stored) for stored in await _waited(pipe.execute())]
 
+    def now(self) -> int:
+        """The time by Redis's clock, in µs."""
+        client = self.client(READ_TIMEOUT)
+        seconds, microseconds = _answered(client.time)
+        return int(seconds) * 1_000_000 + int(microseconds)
+
     # --- A user's tasks ------------------------------------------------------------------------------------
 
     def add_to_mine(self, owner: str, key: str, now: int) -> None:

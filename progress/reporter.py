@@ -237,7 +237,7 @@ def outcome(options: Options, *, result: Any = None, error: BaseException | None
     """How a task ended, for both views: everybody learns that it failed, permitted staff learn why."""
     if error is not None:
         told = {
-            "type": snapshot.clip(type(error).__name__, snapshot.NAME_BYTES),
+            "type": snapshot.clip(type(error).__name__, snapshot.ERROR_TYPE_BYTES),
             "message": snapshot.clip(error, snapshot.ERROR_BYTES),
         }
         staff = f'"error":{snapshot.encode(told)}'

@@ -11,19 +11,27 @@ from __future__ import annotations
 import asyncio
 import functools
 import logging
-from typing import Any
+from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
 
+STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
+
+
 class Flow:
-    """Whether a connection takes more data. Without a transport it always does, as far as we know."""
+    """Whether a connection takes more data. Without a transport it always does, as far as we know.
+
+    While it takes nothing we do not listen to it either, or it could make us answer on and on; after 30 s of that
+    it is cut.
+    """
 
     def __init__(self, transport: Any = None, protocol: Any = None) -> None:
         self._transport = transport
         self._protocol = protocol
         self._open = asyncio.Event()
         self._open.set()
+        self._cut: asyncio.TimerHandle | None = None
         if transport is not None:
             transport.unregisterProducer()
             transport.registerProducer(self, True)
@@ -59,19 +67,34 @@ class Flow:
         if self._transport is not None:
             self._transport.abortConnection()
 
+    def _cut_off(self) -> None:
+        logger.info("A reader took nothing for %d s and is cut", STUCK_SECONDS)
+        self.abort()
+
     # Twisted's IPushProducer.
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Twisted: the buffer is full."""
         self._open.clear()
+        self._transport.pauseProducing()
+        if self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._cut_off)
 
     def resumeProducing(self) -> None:  # noqa: N802
         """Twisted: the buffer has drained."""
         self._open.set()
+        self._transport.resumeProducing()
+        self._keep()
 
     def stopProducing(self) -> None:  # noqa: N802
         """Twisted: the connection is gone."""
         self._open.set()
+        self._keep()
+
+    def _keep(self) -> None:
+        if self._cut is not None:
+            self._cut.cancel()
+            self._cut = None
 
 
 class FlowControl:

@@ -31,7 +31,7 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
         self._mine: dict[str, dict[str, int]] = {}
-        self._logs: dict[str, list[tuple[int, str, str]]] = {}
+        self._logs: dict[str, list[tuple[int, str, str, str]]] = {}
         self._lines = 0
 
     def write(self, write: Write) -> Answer:
@@ -47,6 +47,10 @@ class MemoryStore:
         """Who asked to cancel `key`, or ""."""
         record = self._records.get(key)
         return record.control if record else ""
+
+    def now(self) -> int:
+        """The time by this store's clock, in µs."""
+        return self._clock()
 
     async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
         """Apply writes in order."""
@@ -89,9 +93,10 @@ class MemoryStore:
         """Append (level, text) lines to the task's log; the answer is the cursor of the last."""
         with self._lock:
             kept = self._logs.setdefault(key, [])
+            at = iso(self._clock()) or ""
             for level, text in lines:
                 self._lines += 1
-                kept.append((self._lines, level, text))
+                kept.append((self._lines, at, level, text))
             del kept[:-LOG_LIMIT]
             return f"{self._lines}-0"
 
@@ -102,11 +107,11 @@ class MemoryStore:
         chosen = [line for line in kept if line[0] > seen]
         chosen = chosen[:limit] if after else chosen[-limit:]
         if after:
-            truncated = bool(kept) and kept[0][0] > seen + 1
+            # Everything that was seen is gone; after the cursor of an empty log nothing can be missing yet.
+            truncated = seen > 0 and bool(kept) and kept[0][0] > seen
         else:
             truncated = bool(chosen) and chosen[0] != kept[0]
-        at = iso(self._clock()) or ""
-        lines = [{"at": at, "level": level, "text": text} for _, level, text in chosen]
+        lines = [{"at": at, "level": level, "text": text} for _, at, level, text in chosen]
         return LogPage(lines, f"{chosen[-1][0]}-0" if chosen else after or "0-0", truncated)
 
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
+from django.utils.http import parse_etags
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_GET, require_POST
 
@@ -53,8 +53,10 @@ def one(request: HttpRequest, task_id: str) -> HttpResponse:
     right = _rights(key, record, viewer, tokens)
     if record is None or "watch" not in right.actions:
         raise Http404
-    etag = f'W/"{record.seq}-{"staff" if right.staff else "public"}"'
-    if etag in [part.strip() for part in request.headers.get("If-None-Match", "").split(",")]:
+    tag = f'"{record.seq}-{"staff" if right.staff else "public"}"'
+    etag = "W/" + tag
+    known = {each.removeprefix("W/") for each in parse_etags(request.headers.get("If-None-Match", ""))}
+    if {tag, "*"} & known:
         return HttpResponse(status=304, headers={"ETag": etag})
     text = record.text(staff=right.staff)
     return HttpResponse(text, content_type="application/json", headers={"ETag": etag})
@@ -75,7 +77,7 @@ def several(request: HttpRequest) -> HttpResponse:
         right = _rights(key, record, viewer, tokens)
         if record is not None and "watch" in right.actions:
             items.append(record.text(staff=right.staff))
-    at = snapshot.iso(time.time_ns() // 1000)
+    at = snapshot.iso(get_store().now())
     return HttpResponse(f'{{"at":"{at}","items":[{",".join(items)}]}}', content_type="application/json")
 
 

@@ -32,6 +32,7 @@ CHROMIUM_ARGS = [
 # Marker → what the tests that carry it need, and whether this machine has it.
 NEEDS = {
     "needs_chromium": ("Chromium", CHROMIUM is not None),
+    "needs_node": ("Node.js", shutil.which("node") is not None),
     "needs_axe": ("axe-core (npm ci)", (Path(__file__).parents[1] / "node_modules/axe-core").is_dir()),
 }
 left_out = pytest.StashKey[dict[str, int]]()

@@ -87,6 +87,7 @@ class Server:
     """One program in its own process group. Subclasses say what to start and when it is ready."""
 
     ready_within: float = 60  # seconds; a busy machine takes its time
+    cwd: Path = ROOT
 
     def __init__(self, name: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
         self.name = name
@@ -127,7 +128,7 @@ class Server:
             self._began_at = log.tell()
             self._process = subprocess.Popen(
                 list(self.command()),
-                cwd=ROOT,
+                cwd=self.cwd,
                 env=self.env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -517,7 +518,7 @@ def disconnect() -> None:
         consumer = getattr(backend, "result_consumer", None)
         if consumer is not None and consumer._pubsub is not None:
             consumer.stop()
-        if hasattr(backend, "client"):
+        if hasattr(getattr(backend, "client", None), "close"):  # the memory backend has nothing to close
             backend.client.close()
     app._backend_cache = None
     app._local.__dict__.pop("backend", None)

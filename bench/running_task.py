@@ -1,0 +1,57 @@
+"""A task that runs in this process, reported by the real publisher to the real Redis, with somebody watching."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import uuid4
+
+from progress.options import Options
+from progress.publisher import get_publisher, stop
+from progress.reporter import Job, Reporter, running
+from progress.snapshot import State
+from progress.store import get_store, watch_writes
+
+WATCHED_FOR = 3600.0  # seconds; longer than any run
+
+
+class CountedReporter(Reporter):
+    """A reporter that knows how often the publisher has taken its state: a dead publisher would cost nothing."""
+
+    saves = 0
+
+    def texts(self, state: State) -> dict[str, str]:
+        """As the publisher asks for it."""
+        self.saves += 1
+        return super().texts(state)
+
+
+@contextmanager
+def running_task(title: str = "", unit: str = "rows") -> Iterator[CountedReporter]:
+    """A running task as the life cycle would make it. It is marked as watched, so it speaks at the short interval."""
+    job = Job(
+        key=f"bench-{uuid4().hex}", name="bench.rows", exec=uuid4().hex, options=Options(unit=unit), title=title
+    )
+    publisher = get_publisher()
+    reporter = CountedReporter(job, publisher.wake)
+    token = running.set(reporter)
+    publisher.follow(reporter)
+    try:
+        wait_until(lambda: get_store().load(job.key) is not None, "the publisher has stored the task")
+        for write in watch_writes([job.key], WATCHED_FOR):
+            get_store().write(write)
+        yield reporter
+    finally:
+        running.reset(token)
+        reporter.become(State.SUCCESS)
+        stop()
+
+
+def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:
+    """Wait until `condition()` is true. Raises `RuntimeError` after `seconds`."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"Not within {seconds} s: {what}.")
+        time.sleep(0.01)

@@ -1,0 +1,43 @@
+"""An application for contact tests: it answers through `Flow.write`, past Daphne's own way."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from progress.servers import Flow, FlowControl, wire
+
+CHUNK = "x" * 8000
+MANY = 5000  # chunks; far more than any buffer holds
+
+
+async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Does what each message asks for."""
+    flow: Flow = scope["progress.flow"]
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (event := await receive())["type"] == "websocket.receive":
+        task, _, text = event["text"].partition(":")
+        if task == "echo":
+            assert flow.direct
+            flow.write(wire(text))
+        elif task == "in turn":
+            for number in range(int(text)):
+                message = json.dumps([number, CHUNK])
+                if number % 2:
+                    flow.write(wire(message))
+                else:
+                    await send({"type": "websocket.send", "text": message})
+        elif task == "flood":
+            written = 0
+            while flow.direct and written < MANY:
+                flow.write(wire(CHUNK))
+                written += 1
+            await flow.ready()
+            flow.write(wire(f"wrote {written}"))
+        elif task == "close":
+            await send({"type": "websocket.close", "code": 4000})
+            flow.write(wire("too late"))
+
+
+application = FlowControl(answer)
