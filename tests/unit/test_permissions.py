@@ -117,7 +117,7 @@ def test_a_viewer_answers_about_a_record() -> None:
 
 
 @pytest.mark.django_db
-@pytest.mark.parametrize(("staff", "active"), product([True, False], repeat=2))
+@pytest.mark.parametrize(("staff", "active"), list(product([True, False], repeat=2)))
 def test_permissions_count_for_active_staff_only(staff: bool, active: bool) -> None:
     """A permission without staff status shows nothing; an inactive user is nobody."""
     user = User.objects.create(username="u", is_staff=staff, is_active=active)

@@ -176,7 +176,9 @@ def test_times_are_iso_utc_with_milliseconds() -> None:
 )
 def test_every_snapshot_stays_below_4_kb(**texts: object) -> None:
     """Whatever a task says, both views are valid JSON of at most 4 096 bytes."""
-    job = Job("~" + "f" * 64, str(texts["name"]) * 50, "e", Options(show_error=True), worker=str(texts["worker"]) * 99)
+    job = Job(
+        "~" + "f" * 64, str(texts["name"]) * 50, "e", Options(show_error=True), worker=str(texts["worker"]) * 99
+    )
     reporter = Reporter(job)
     reporter.update(
         current=texts["current"],  # type: ignore[arg-type]

@@ -1,0 +1,162 @@
+"""What is wrong with a site is said at start-up, each with an id and what to do about it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import current_app, shared_task
+from django.core.checks import CheckMessage, run_checks
+
+import progress
+from progress import checks
+
+SOURCE = Path(checks.__file__).read_text()
+IDS = re.findall(r'id="(task_progress\.[EW]\d{3})"', SOURCE)
+PUBSUB = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
+
+
+def found() -> list[CheckMessage]:
+    return run_checks(tags=["progress"])
+
+
+def ids() -> list[str]:
+    return [message.id for message in found()]
+
+
+def test_the_shipped_site_and_the_tests_pass() -> None:
+    """The defaults have nothing to complain about."""
+    assert found() == []
+
+
+def test_ids_are_unique() -> None:
+    """No two checks share an id, or even a number."""
+    assert len({each[-3:] for each in IDS}) == len(IDS)
+
+
+def test_every_id_has_a_test() -> None:
+    """Each id is expected somewhere in this file."""
+    here = Path(__file__).read_text()
+    assert [each for each in IDS if f'"{each}"' not in here] == []
+
+
+# id: what a site did wrong
+WRONG: dict[str, dict[str, Any]] = {
+    "task_progress.E001": {"CHANNEL_LAYERS": {"other": PUBSUB}},
+    "task_progress.W002": {
+        "CHANNEL_LAYERS": {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}},
+        "PROGRESS_STORE": "redis",
+    },
+    "task_progress.W003": {"CHANNEL_LAYERS": {"default": {"BACKEND": "channels_redis.core.RedisChannelLayer"}}},
+    "task_progress.E004": {"PROGRESS_INTERVALL": 1},
+    "task_progress.E005": {"PROGRESS_RETENTION": "for ever"},
+    "task_progress.E006": {"PROGRESS_STORE": "postgres"},
+    "task_progress.E007": {"PROGRESS_SWEEP_INTERVAL": 0},
+    "task_progress.E008": {"PROGRESS_PREFIX": "my site/é"},
+    "task_progress.E009": {"PROGRESS_ORIGINS": ["*"]},
+    "task_progress.E010": {"ALLOWED_HOSTS": ["*"], "DEBUG": False},
+    "task_progress.E011": {"PROGRESS_TASKS": {"shop.*": {"tilte": "Orders"}}},
+    "task_progress.E012": {"MIDDLEWARE": [checks.OWNER_MIDDLEWARE, checks.AUTH_MIDDLEWARE]},
+    "task_progress.W013": {"MIDDLEWARE": [checks.AUTH_MIDDLEWARE]},
+    "task_progress.E014": {"INSTALLED_APPS": ["django.contrib.staticfiles", "daphne"]},
+}
+
+
+@pytest.mark.parametrize("expected", WRONG)
+def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, settings: Any, expected: str) -> None:
+    """That check and no other complains, and its hint is an instruction."""
+    for name, value in WRONG[expected].items():
+        if name == "INSTALLED_APPS":  # changing it for real would load the apps again
+            monkeypatch.setattr(settings._wrapped if hasattr(settings, "_wrapped") else settings, name, value)
+        else:
+            setattr(settings, name, value)
+    messages = found()
+    assert [message.id for message in messages] == [expected]
+    assert messages[0].hint
+    assert messages[0].level == (40 if expected.split(".")[1].startswith("E") else 30)
+
+
+@pytest.mark.parametrize(
+    "right",
+    [
+        {"CHANNEL_LAYERS": {"progress": PUBSUB}},
+        {"CHANNEL_LAYERS": {"mine": PUBSUB}, "PROGRESS_CHANNEL_LAYER": "mine"},
+        {"PROGRESS_ORIGINS": ["https://a.example:8443"]},
+        {"CSRF_TRUSTED_ORIGINS": ["https://*.a.example"]},
+        {"ALLOWED_HOSTS": ["*"], "DEBUG": True},
+        {"PROGRESS_TASKS": {"shop.*": {"title": "Orders"}}},
+        {"MIDDLEWARE": [checks.AUTH_MIDDLEWARE, checks.OWNER_MIDDLEWARE]},
+        {"MIDDLEWARE": []},
+        {
+            "CHANNEL_LAYERS": {
+                "default": {
+                    "BACKEND": "channels_redis.core.RedisChannelLayer",
+                    "CONFIG": {"hosts": [{"address": "redis://a", "socket_timeout": None}]},
+                }
+            }
+        },
+    ],
+    ids=str,
+)
+def test_what_is_right_is_not_complained_about(settings: Any, right: dict[str, Any]) -> None:
+    """The ways out that the hints name are accepted."""
+    for name, value in right.items():
+        setattr(settings, name, value)
+    assert found() == []
+
+
+@pytest.fixture
+def tasks_of_this_test() -> Iterator[None]:
+    """Tasks that a test declares are gone afterwards."""
+    before = set(current_app._tasks)
+    yield
+    for name in set(current_app._tasks) - before:
+        del current_app._tasks[name]
+
+
+@pytest.mark.usefixtures("tasks_of_this_test")
+def test_a_body_that_would_never_run_is_found() -> None:
+    """Celery ends an `async def` task as SUCCESS without running it."""
+
+    async def body() -> None: ...
+
+    current_app.task(body, name="tests.checks.asynchronous", lazy=False)
+    assert ids() == ["task_progress.W015"]
+
+
+@pytest.mark.usefixtures("tasks_of_this_test")
+def test_options_above_the_decorator_are_found() -> None:
+    """`@progress.options` above Celery's decorator marks the task object, where nobody looks."""
+
+    def body() -> None: ...
+
+    task = current_app.task(body, name="tests.checks.above", lazy=False)
+    progress.options(title="Above")(task)
+    assert ids() == ["task_progress.E016"]
+
+
+@pytest.mark.usefixtures("tasks_of_this_test")
+def test_options_below_the_decorator_are_right() -> None:
+    """The documented order has no complaint."""
+
+    @shared_task(name="tests.checks.below", lazy=False)
+    @progress.options(title="Below")
+    def body() -> None: ...
+
+    assert ids() == []
+
+
+def test_checks_ask_nobody(monkeypatch: Any, settings: Any) -> None:
+    """No check opens a connection: `manage.py check` works where nothing runs."""
+    import socket
+
+    def refuse(*_args: Any) -> None:
+        raise AssertionError("A check used the network.")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    settings.PROGRESS_STORE = "redis"
+    settings.CHANNEL_LAYERS = {"default": PUBSUB}
+    assert found() == []
