@@ -111,7 +111,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         if not self.closed:
             self.closed = True
             self.outbox.close()
-            await super().close(code)
+            try:
+                await super().close(code)
+            except Exception as error:  # noqa: BLE001 (the client was quicker)
+                logger.debug("A connection was closed already: %r", error)
 
     async def _come_back_later(self) -> None:
         """We cannot serve now: say when to try again, spread so that not all come at once."""
@@ -173,6 +176,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         chore = asyncio.create_task(self._guard(work))
         self.chores.add(chore)
         chore.add_done_callback(self.chores.discard)
+        chore.add_done_callback(lambda _chore: work.close())  # it may have been cancelled before it began
 
     async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -67,6 +67,7 @@ class Conversation:
         """The user whose tasks are followed has this unfinished one."""
         full = len(self._claims) >= conf.PROGRESS_MAX_WATCHES
         if not self._closed and key not in self._claims and not full and record.owner == self._mine:
+            self._claims[key] = Claim.of(record)  # it counts from now on, not when its turn comes
             self._line.start(self._watch({key: Claim.of(record)}, None))
 
     # --- From the client -----------------------------------------------------------------------------------

@@ -172,7 +172,7 @@ def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseExc
 
 def _end_later_steps(request: Any, state: State) -> None:
     """Steps that wait for a task which did not succeed will never run; Celery tells only its backend."""
-    for step in sending.steps_of(request.get("chain"), request.get("chord")):
+    for step, _ in sending.steps_of(request.get("chain"), request.get("chord"), ""):
         options = options_of(step["task"], None)
         error = StepBefore() if state is State.FAILURE else None
         args = {"exec": "", "state": str(state), **outcome(options, error=error)}

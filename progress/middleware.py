@@ -39,6 +39,8 @@ class OwnerMiddleware:
         self.is_async = iscoroutinefunction(get_response)
         if self.is_async:
             markcoroutinefunction(self)
+        else:
+            self.process_view = self._before_view
 
     def __call__(self, request: HttpRequest) -> Any:
         """Keep the request while it is handled."""
@@ -49,6 +51,11 @@ class OwnerMiddleware:
             return self.get_response(request)
         finally:
             current_request.reset(token)
+
+    def _before_view(self, request: HttpRequest, view: Callable[..., Any], *_args: Any) -> None:
+        # Under WSGI too an async view runs in an event loop, which cannot ask the database for a lazy user.
+        if iscoroutinefunction(view) and settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "user"):
+            _ = request.user.pk
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         # An event loop cannot ask the database when the task is sent; who has no session costs nothing here.

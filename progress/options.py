@@ -39,7 +39,7 @@ class Options:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
             return self.title.format(**bound.arguments)
-        except (TypeError, ValueError, LookupError, AttributeError):
+        except Exception:  # noqa: BLE001 (arguments format themselves; a title is not worth a task)
             return self.title
 
 
@@ -53,11 +53,15 @@ def options(**chosen: Any) -> Callable[[F], F]:
         @progress.options(title="Import {file}", unit="rows", runnable=True)
         def import_rows(file): ...
 
-    Takes the fields of `Options`. Raises `ProgressError` for any other name.
+    Takes the fields of `Options`. Raises `ProgressError` for any other name, and above Celery's decorator.
     """
     _check(chosen, "@progress.options")
 
     def mark(function: F) -> F:
+        if hasattr(function, "apply_async"):
+            raise ProgressError(
+                "@progress.options was applied to a task, expected a function: write it below Celery's decorator."
+            )
         setattr(function, ATTRIBUTE, dict(chosen))
         return function
 

@@ -137,8 +137,8 @@ class Publisher:
             await self._leave()
 
     async def _look(self) -> None:
-        self._take_in()
         try:
+            self._take_in()
             await self._publish(get_store())
         except ProgressError as error:
             logger.debug("Progress is kept for later: %s", error)

@@ -82,8 +82,7 @@ def _declared(embed: Mapping[str, Any], job: Job) -> Iterator[tuple[Job, str]]:
     The id that ``chain(…).delay()`` returns is that of the last step, which is published only when its turn
     comes; without this it would be unknown until then.
     """
-    before = job.key
-    for step in steps_of(embed.get("chain"), embed.get("chord")):
+    for step, before in steps_of(embed.get("chain"), embed.get("chord"), job.key):
         name, task_id = step["task"], step["options"]["task_id"]
         function = function_of(name)
         options = options_of(name, function)
@@ -101,13 +100,35 @@ def _declared(embed: Mapping[str, Any], job: Job) -> Iterator[tuple[Job, str]]:
                 root=job.root,
             )
             yield declared, before
-            before = declared.key
 
 
-def steps_of(chain: Sequence[Any] | None, chord: Any) -> list[Mapping[str, Any]]:
-    """The steps after this one, in the order in which they run: the rest of its chain, then its chord's body."""
-    steps = [*reversed(chain or []), *([chord] if chord else [])]
-    return [step for step in steps if isinstance(step, Mapping) and (step.get("options") or {}).get("task_id")]
+def steps_of(chain: Sequence[Any] | None, chord: Any, before: str) -> list[tuple[Mapping[str, Any], str]]:
+    """The steps after the task with the key `before`: the rest of its chain, then its chord's body.
+
+    Each with the key that it waits for. The parts of a group are none of them: they are sent together, when it
+    is their turn; the body of their chord is one.
+    """
+    found: list[tuple[Mapping[str, Any], str]] = []
+    for step in [*reversed(chain or []), *([chord] if chord else [])]:
+        before = _walk(step, before, found)
+    return found
+
+
+def _walk(step: Any, before: str, found: list[tuple[Mapping[str, Any], str]]) -> str:
+    """Append what `step` consists of; the answer is the key for which the next one waits."""
+    if not isinstance(step, Mapping):
+        return before
+    arguments, options = step.get("kwargs") or {}, step.get("options") or {}
+    if step["task"] == "celery.chain":
+        for inner in arguments.get("tasks") or ():
+            before = _walk(inner, before, found)
+    elif step["task"] == "celery.chord":
+        before = _walk(arguments.get("body"), before, found)
+    elif options.get("task_id"):
+        found.append((step, before))
+        # The last step of a chain that is itself a part of a chord carries the chord's body.
+        before = _walk(options.get("chord"), snapshot.key(options["task_id"]), found)
+    return before
 
 
 def _job(headers: Mapping[str, Any], name: str, options: Options, title: str) -> Job:

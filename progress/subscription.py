@@ -2,6 +2,9 @@
 
 Layers forget memberships (a restart, a flush, a dead receiver) and say nothing, so they are remembered here and
 made again with every new channel. Whoever is told `renewed` has to look for itself what it missed.
+
+A receiver that is deaf says nothing either: a canary goes through the layer to ourselves every few seconds, and
+when it does not come back although the layer takes it, the layer's instance is replaced.
 """
 
 from __future__ import annotations
@@ -17,12 +20,20 @@ from channels.layers import channel_layers
 
 from . import groups
 from .conf import conf
+from .exceptions import ProgressError
 
 logger = logging.getLogger(__name__)
 
 RESTART_AFTER: Final = 0.5  # seconds between two attempts to get a channel
 START_WAIT: Final = 1.0  # seconds that a first watcher waits for the layer; without it the sweep serves
+CANARY: Final = "progress.canary"
+CANARY_INTERVAL: Final = 2.0  # seconds
+CANARIES: Final = 3  # that did not come back, in a row; then we are deaf
 UNREADABLE: Final = 1000  # messages in a row that nobody could decode; then the layer itself is broken
+
+
+class Deaf(ProgressError):
+    """The layer takes what is sent and delivers nothing: its receiver is dead or its connection half-open."""
 
 
 class Subscription:
@@ -35,6 +46,8 @@ class Subscription:
         self._changes: set[asyncio.Task[None]] = set()
         self._layer: Any = None
         self._channel = ""  # "" until the layer gave us one
+        self._canary = 0  # the number of the newest that was sent
+        self._heard = 0  # and of the newest that came back
         self._connected = asyncio.Event()
         self._changing = asyncio.Lock()
 
@@ -45,7 +58,7 @@ class Subscription:
             try:
                 self._layer = make()
                 await self._connect()
-                await self._receive()
+                await self._receive_while_not_deaf()
             except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
                 logger.warning("The progress receiver ended and is replaced: %r", error)
             await self._disconnect(ours=make is not groups.layer)
@@ -89,6 +102,33 @@ class Subscription:
         self._connected.set()
         self._renewed()
 
+    async def _receive_while_not_deaf(self) -> None:
+        receiving = asyncio.create_task(self._receive())
+        missed = 0
+        try:
+            while missed < CANARIES and not receiving.done():
+                taken = await self._send_canary()
+                await asyncio.wait([receiving], timeout=CANARY_INTERVAL)
+                # While the layer takes nothing either, Redis is away: a new instance would hear no more.
+                missed = missed + taken if self._heard != self._canary else 0
+        finally:
+            # Not awaited for long: on its way out it unsubscribes, through a connection that may be dead.
+            receiving.cancel()
+            await asyncio.wait([receiving], timeout=START_WAIT)
+        if receiving.done() and not receiving.cancelled() and (error := receiving.exception()):
+            raise error
+        raise Deaf
+
+    async def _send_canary(self) -> bool:
+        self._canary += 1
+        try:
+            async with asyncio.timeout(CANARY_INTERVAL):
+                await self._layer.send(self._channel, {"type": CANARY, "number": self._canary})
+        except Exception as error:  # noqa: BLE001 (a layer may raise anything)
+            logger.debug("The channel layer takes nothing: %r", error)
+            return False
+        return True
+
     async def _receive(self) -> None:
         unreadable = 0  # in a row
         while True:
@@ -101,7 +141,10 @@ class Subscription:
                 event, unreadable = None, unreadable + 1
                 if unreadable >= UNREADABLE:
                     raise
-            self._take(event)
+            if isinstance(event, dict) and event.get("type") == CANARY:
+                self._heard = event.get("number", 0)
+            else:
+                self._take(event)
 
     async def _disconnect(self, *, ours: bool) -> None:
         """Give up the channel. What it leaves behind in the site's own layer stays there, nobody reads it."""

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 from celery import current_app, shared_task
+from django.conf import UserSettingsHolder
 from django.core.checks import CheckMessage, run_checks
 
 import progress
 from progress import checks
+from progress.options import ATTRIBUTE
 
 SOURCE = Path(checks.__file__).read_text()
 IDS = re.findall(r'id="(task_progress\.[EW]\d{3})"', SOURCE)
@@ -70,7 +72,9 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
     """That check and no other complains, and its hint is an instruction."""
     for name, value in WRONG[expected].items():
         if name == "INSTALLED_APPS":  # changing it for real would load the apps again
-            monkeypatch.setattr(settings._wrapped if hasattr(settings, "_wrapped") else settings, name, value)
+            pretended = UserSettingsHolder(checks.settings)
+            pretended.INSTALLED_APPS = value
+            monkeypatch.setattr(checks, "settings", pretended)
         else:
             setattr(settings, name, value)
     messages = found()
@@ -129,12 +133,12 @@ def test_a_body_that_would_never_run_is_found() -> None:
 
 @pytest.mark.usefixtures("tasks_of_this_test")
 def test_options_above_the_decorator_are_found() -> None:
-    """`@progress.options` above Celery's decorator marks the task object, where nobody looks."""
+    """Options that were put on the task object, where nobody looks, are said to have no effect."""
 
     def body() -> None: ...
 
     task = current_app.task(body, name="tests.checks.above", lazy=False)
-    progress.options(title="Above")(task)
+    setattr(task, ATTRIBUTE, {"title": "Above"})
     assert ids() == ["task_progress.E016"]
 
 

@@ -95,7 +95,7 @@ def test_the_layer_named_progress_is_preferred(bare: Any) -> None:
 def test_the_records_live_where_the_layer_is(bare: Any, host: Any, url: str) -> None:
     """Without PROGRESS_REDIS_URL the layer's first host is used, however it is written."""
     bare.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": [host, "redis://second"]}}}
-    assert conf.PROGRESS_REDIS_URL == url
+    assert url == conf.PROGRESS_REDIS_URL
     bare.PROGRESS_REDIS_URL = "redis://explicit"
     assert conf.PROGRESS_REDIS_URL == "redis://explicit"
 

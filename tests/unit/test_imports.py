@@ -123,7 +123,7 @@ def test_what_is_called_pure_does_no_input_or_output(name: str) -> None:
 
 
 def test_importing_progress_starts_nothing() -> None:
-    """A guest: after `django.setup()` there is no thread, no connection, no signal handler and no log handler of ours."""
+    """A guest: after `django.setup()` there is no thread, connection, signal handler or log handler of ours."""
     script = """
 import logging, signal, threading
 before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}

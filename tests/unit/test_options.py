@@ -97,7 +97,7 @@ def test_what_is_tracked_is_a_choice(settings: Any, name: str, tracked: bool) ->
 def test_options_are_found_whatever_celery_makes_of_the_function(app: Celery, arguments: dict[str, Any]) -> None:
     """Bound or not, wrapped for retries or not: options and title are those of the function below."""
 
-    @app.task(**arguments)
+    @app.task(shared=False, **arguments)
     @progress.options(title="Import {file}", runnable=True)
     def job(*args: Any, file: str = "") -> None: ...
 
@@ -109,7 +109,7 @@ def test_options_are_found_whatever_celery_makes_of_the_function(app: Celery, ar
 def test_options_above_celerys_decorator_are_refused(app: Celery) -> None:
     """In that place they would never be found; the message says where they belong."""
 
-    @app.task
+    @app.task(shared=False)
     def job() -> None: ...
 
     with pytest.raises(progress.ProgressError, match="below"):

@@ -1,0 +1,242 @@
+"""What we lean on in Daphne, Twisted, Autobahn, Channels and channels_redis without their promise.
+
+Each of these fails when an upgrade changes it, and names where we use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import uuid
+from typing import Any
+
+import pytest
+import redis
+from channels.consumer import AsyncConsumer
+from channels.generic.websocket import AsyncWebsocketConsumer
+from channels.layers import channel_layers, get_channel_layer
+
+from progress.consumers import ProgressConsumer
+from progress.servers import Flow, daphne_transport, wire
+
+# --- Daphne, Twisted, Autobahn (servers.py) ----------------------------------------------------------------
+
+
+def test_daphnes_send_is_a_partial_that_knows_the_protocol() -> None:
+    """`send` is `functools.partial(handle_reply, protocol)`: the first argument leads to the transport."""
+    from daphne.server import Server
+
+    assert "send=partial(self.handle_reply, protocol)" in inspect.getsource(Server.create_application)
+
+
+def test_the_protocols_transport_takes_a_producer() -> None:
+    """Daphne's protocols are Autobahn's, whose `transport` is Twisted's: it pauses us, reads on, and can be cut."""
+    from autobahn.twisted.websocket import WebSocketServerProtocol
+    from daphne.ws_protocol import WebSocketProtocol
+    from twisted.internet.tcp import Server
+
+    assert issubclass(WebSocketProtocol, WebSocketServerProtocol)
+    for name in (
+        "registerProducer",
+        "unregisterProducer",
+        "abortConnection",
+        "pauseProducing",
+        "resumeProducing",
+        "write",
+        "writeSomeData",
+    ):
+        assert callable(getattr(Server, name)), name
+    assert WebSocketProtocol.STATE_OPEN == WebSocketServerProtocol.STATE_OPEN
+
+
+def test_a_transport_has_the_buffers_that_we_look_into() -> None:
+    """What waits to be written is in `dataBuffer` and `_tempDataBuffer`; `TLS` says whether it is encrypted."""
+    from twisted.internet.abstract import FileDescriptor
+    from twisted.internet.tcp import Connection
+
+    plain = FileDescriptor.__new__(FileDescriptor)
+    FileDescriptor.__init__(plain, reactor=object())
+    assert (plain.dataBuffer, plain._tempDataBuffer) == (b"", [])
+    assert Connection.TLS is False
+
+
+def test_a_lost_connection_tells_its_producer() -> None:
+    """`stopProducing` is called when the connection is gone: whoever waits for it is set free."""
+    from twisted.internet.abstract import FileDescriptor
+
+    assert "stopProducing" in inspect.getsource(FileDescriptor.connectionLost)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "é" * 100, "x" * 70_000])
+def test_a_prepared_message_is_one_text_frame(text: str) -> None:
+    """What we write past the server is what the server would have written: final, text, unmasked."""
+    from websockets.frames import Opcode
+    from websockets.protocol import CLIENT, OPEN, Protocol
+
+    client = Protocol(CLIENT, state=OPEN, max_size=None)
+    client.receive_data(wire(text))
+    (frame,) = client.events_received()
+    assert (frame.opcode, frame.fin, bytes(frame.data).decode()) == (Opcode.TEXT, True, text)
+
+
+class FakeTransport:
+    """Something that looks enough like Twisted's."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *_args: self.calls.append(name)
+
+
+def test_the_transport_is_found_behind_a_partial_only() -> None:
+    """On another server there is none, whatever its `send` is, and nothing is raised."""
+
+    class Protocol:
+        transport = FakeTransport()
+
+    async def handle_reply(protocol: Any, message: Any) -> None: ...
+
+    assert daphne_transport(functools.partial(handle_reply, Protocol())) is Protocol.transport
+    for send in (
+        handle_reply,
+        functools.partial(handle_reply),
+        functools.partial(handle_reply, object()),
+        functools.partial(handle_reply, type("P", (), {"transport": None})()),
+        None,
+    ):
+        assert daphne_transport(send) is None
+
+
+async def test_the_site_takes_the_producer_of_its_sockets() -> None:
+    """Twisted allows one producer: the one that is registered is taken off first."""
+    transport = FakeTransport()
+    Flow(transport)
+    assert transport.calls == ["unregisterProducer", "registerProducer"]
+
+
+# --- Channels (consumers.py, hub.py, subscription.py) ------------------------------------------------------
+
+
+def test_an_unknown_alias_is_no_layer() -> None:
+    """`get_channel_layer` of an alias that is not configured is None: our consumer then has no channel."""
+    assert get_channel_layer(ProgressConsumer.channel_layer_alias) is None
+    assert get_channel_layer() is not None
+
+
+def test_a_consumer_without_a_layer_reads_only_its_client() -> None:
+    """`AsyncConsumer.__call__` asks no layer when there is none, and dispatches through `dispatch`."""
+    source = inspect.getsource(AsyncConsumer.__call__)
+    assert "await_many_dispatch([receive], self.dispatch)" in source
+
+
+def test_the_methods_that_we_override_exist() -> None:
+    """Connect, receive, disconnect, close and the handlers that call them have the shape that we rely on."""
+    for name, arguments in {
+        "connect": [],
+        "receive": ["text_data", "bytes_data"],
+        "disconnect": ["code"],
+        "close": ["code", "reason"],
+        "websocket_connect": ["message"],
+        "websocket_receive": ["message"],
+        "websocket_disconnect": ["message"],
+        "accept": ["subprotocol", "headers"],
+    }.items():
+        parameters = list(inspect.signature(getattr(AsyncWebsocketConsumer, name)).parameters)
+        assert parameters == ["self", *arguments], name
+
+
+def test_a_new_backend_instance_can_be_made() -> None:
+    """`make_backend` gives another instance than the shared one each time."""
+    made = [channel_layers.make_backend("default") for _ in range(2)]
+    assert made[0] is not made[1]
+    assert get_channel_layer() not in made
+
+
+# --- channels_redis ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def layer(redis_url: str) -> Any:
+    made = channel_layers.make_backend("default")
+    yield made
+    await made.flush()
+
+
+async def received(layer: Any, channel: str) -> Any:
+    async with asyncio.timeout(5):
+        return await layer.receive(channel)
+
+
+async def test_a_group_reaches_a_channel_of_our_own(layer: Any) -> None:
+    """`new_channel`, `group_add`, `group_send`, `receive`, without a consumer; joining twice delivers once."""
+    channel = await layer.new_channel()
+    for _ in range(2):
+        await layer.group_add("g", channel)
+    await arrived(layer, channel)
+    await layer.group_send("g", {"type": "t", "n": 1})
+    await layer.group_send("g", {"type": "t", "n": 2})
+    assert [(await received(layer, channel))["n"] for _ in range(2)] == [1, 2]
+    await layer.group_discard("g", channel)
+    await layer.group_discard("g", channel)
+
+
+async def arrived(layer: Any, channel: str) -> None:
+    """Subscriptions take effect in order: when a message to the channel itself arrives, the group is joined."""
+    mark = uuid.uuid4().hex
+    await layer.send(channel, {"type": "mark", "mark": mark})
+    while (await received(layer, channel)).get("mark") != mark:
+        pass
+
+
+async def test_a_group_is_one_redis_channel_of_a_known_name(layer: Any, redis_url: str) -> None:
+    """Tests and the doctor count subscriptions under `<prefix>__group__<group>`."""
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    await arrived(layer, channel)
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.pubsub_numsub("progress-tests__group__g") == [(b"progress-tests__group__g", 1)]
+
+
+@pytest.mark.parametrize("data", [b"", b"\xc1", b"\xff" * 20, b"\x93\x01", b"\xa2\xff\xfe"])
+async def test_what_cannot_be_decoded_is_a_value_error_and_keeps_the_channel(
+    layer: Any, redis_url: str, data: bytes
+) -> None:
+    """Garbage raises `ValueError` out of `receive`; the next message is received as if nothing had happened."""
+    channel = await layer.new_channel()
+    await layer.group_add("g", channel)
+    await arrived(layer, channel)
+    with redis.Redis.from_url(redis_url) as client:
+        client.publish("progress-tests__group__g", data)
+    await layer.group_send("g", {"type": "t", "n": 1})
+    with pytest.raises(ValueError):  # noqa: PT011 (each kind of garbage has a text of its own)
+        await received(layer, channel)
+    assert (await received(layer, channel))["n"] == 1
+
+
+async def test_a_flushed_layer_has_no_tasks_and_no_connections_left(redis_url: str) -> None:
+    """`flush` ends the receiving task: an instance that we replace leaves nothing behind."""
+    before = asyncio.all_tasks()
+    made = channel_layers.make_backend("default")
+    channel = await made.new_channel()
+    await made.group_add("g", channel)
+    assert asyncio.all_tasks() > before
+    await made.flush()
+    await asyncio.sleep(0)
+    assert asyncio.all_tasks() == before
+
+
+async def test_a_layer_whose_redis_is_away_says_so_and_leaves_a_task(redis_url: str, settings: Any) -> None:
+    """`new_channel` raises, but its receiving task runs on: that is why we flush what we give up."""
+    from project.redis_server import free_port
+
+    config = settings.CHANNEL_LAYERS["default"]["CONFIG"]
+    nowhere = {**config, "hosts": [f"redis://127.0.0.1:{free_port()}"]}
+    made = channel_layers._make_backend("default", nowhere)
+    before = asyncio.all_tasks()
+    with pytest.raises(redis.ConnectionError):
+        await made.new_channel()
+    assert len(asyncio.all_tasks() - before) == 1
+    await made.flush()
+    assert asyncio.all_tasks() == before

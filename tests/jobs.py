@@ -1,0 +1,278 @@
+"""Tasks that end in every way a task can end. Workers started by `tests.processes` know them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from celery import Task, shared_task
+from celery.exceptions import Ignore, Reject
+
+import progress
+
+# --- Lives ---------------------------------------------------------------------------------------------------
+
+
+@shared_task
+def quick(number: int = 7) -> int:
+    return number
+
+
+@shared_task
+@progress.options(title="Count {steps}", unit="steps")
+def count(steps: int = 5, seconds: float = 0.0) -> int:
+    """Takes `seconds` per step."""
+    for _ in progress.track(range(steps)):
+        time.sleep(seconds)
+    return steps
+
+
+@shared_task
+def hold(path: str, *ignored: Any) -> str:
+    """Runs until the file `path` exists."""
+    progress.update(message="holding")
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return "released"
+
+
+@shared_task(ignore_result=True)
+def without_result() -> int:
+    progress.advance()
+    return 5
+
+
+@shared_task
+@progress.options(show_result=True)
+def open_result(result: Any = "42") -> Any:
+    return result
+
+
+@shared_task
+def fails(*ignored: Any, text: str = "secret text") -> None:
+    raise ValueError(text)
+
+
+@shared_task
+@progress.options(show_error=True)
+def fails_openly(text: str = "the file is empty") -> None:
+    raise ValueError(text)
+
+
+class Unprintable(Exception):
+    """As some drivers raise it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+@shared_task(ignore_result=True, store_errors_even_if_ignored=False)
+def fails_unprintably() -> None:
+    raise Unprintable
+
+
+@shared_task(bind=True, max_retries=3)
+def retries(self: Task, times: int = 1, countdown: float = 0.5) -> int:
+    """Fails `times` times."""
+    progress.update(current=self.request.retries + 1, total=times + 1)
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown, exc=ValueError("not yet"))
+    return int(self.request.retries)
+
+
+@shared_task(bind=True, autoretry_for=(ConnectionError,), retry_backoff=0, max_retries=2, default_retry_delay=0)
+@progress.options(title="Fetch {name}")
+def autoretries(self: Task, name: str, times: int = 1) -> int:
+    if self.request.retries < times:
+        raise ConnectionError("not yet")
+    return int(self.request.retries)
+
+
+@shared_task
+def ignores() -> None:
+    raise Ignore
+
+
+@shared_task(acks_late=True)
+def rejects() -> None:
+    raise Reject("no use", requeue=False)
+
+
+@shared_task(acks_late=True)
+def rejects_once(path: str) -> str:
+    """Goes back into the queue the first time."""
+    if not Path(path).exists():
+        Path(path).touch()
+        raise Reject("later", requeue=True)
+    return "taken"
+
+
+@shared_task(bind=True)
+def replaces(self: Task) -> None:
+    raise self.replace(quick.s(8))
+
+
+@shared_task
+@progress.options(cancellable=False)  # asks Redis nothing before it starts
+def dies(report: bool = False) -> None:
+    """Kills its own process, after a report that was written if `report`."""
+    if report:
+        for step in progress.track(range(1000)):
+            if step == 20:
+                break
+            time.sleep(0.01)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@shared_task(acks_late=True, reject_on_worker_lost=True)
+def dies_once(path: str) -> str:
+    """Is delivered again after its process died."""
+    progress.advance()
+    if not Path(path).exists():
+        Path(path).touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return "second life"
+
+
+@shared_task(time_limit=1)
+def exceeds_hard_limit() -> None:
+    progress.update(current=1, total=2)
+    time.sleep(60)
+
+
+@shared_task(soft_time_limit=1)
+def exceeds_soft_limit() -> None:
+    progress.update(current=1, total=2)
+    time.sleep(60)
+
+
+# --- Cancelling ------------------------------------------------------------------------------------------------
+
+
+def _body(path: str, step: Any) -> str:
+    """Reports until it is stopped, and notes in the file `path` what it went through."""
+    notes = Path(path)
+    notes.write_text("began ")
+    try:
+        for number in range(2000):
+            try:
+                step(number)
+            except Exception:
+                notes.write_text(notes.read_text() + "swallowed ")
+            time.sleep(0.01)
+    finally:
+        notes.write_text(notes.read_text() + "finally")
+    return "done"
+
+
+@shared_task
+def advances(path: str, *ignored: Any) -> str:
+    return _body(path, lambda number: progress.advance())
+
+
+@shared_task
+def updates(path: str) -> str:
+    return _body(path, lambda number: progress.update(current=number, message=f"at {number}"))
+
+
+@shared_task
+def tracks(path: str) -> str:
+    steps = progress.track(range(2000))
+    return _body(path, lambda number: next(steps))
+
+
+@shared_task(bind=True)
+def updates_state(self: Task, path: str) -> str:
+    return _body(path, lambda number: self.update_state(state="PROGRESS", meta={"current": number}))
+
+
+@shared_task
+@progress.options(cancellable=False)
+def unstoppable(path: str, steps: int = 150) -> str:
+    for _ in progress.track(range(steps)):
+        time.sleep(0.01)
+    Path(path).write_text("ran to its end")
+    return "done"
+
+
+@shared_task
+def touches(path: str, *ignored: Any) -> str:
+    Path(path).touch()
+    return path
+
+
+# --- What the hooks see ----------------------------------------------------------------------------------------
+
+
+@shared_task(bind=True)
+def states(self: Task, meta: dict[str, Any]) -> None:
+    self.update_state(state="PROGRESS", meta=meta)
+
+
+@shared_task(bind=True)
+def tells_its_id(self: Task) -> str:
+    return str(self.request.id)
+
+
+@shared_task(bind=True)
+def calls_plainly(self: Task, depth: int = 2) -> list[Any]:
+    """Calls itself and another task as plain functions."""
+    if depth == 0:
+        return [self.request.id]
+    return [self.request.id, count(3), *calls_plainly(depth - 1)]
+
+
+class Counting(Task):
+    """A site's own base class."""
+
+    abstract = True
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return [f"called {self.name}", super().__call__(*args, **kwargs)]
+
+    def update_state(self, share: float) -> None:  # another signature than Celery's
+        super().update_state(state="PROGRESS", meta={"current": share, "total": 1})
+
+
+def _decorated(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(self: Task, *args: Any, **kwargs: Any) -> Any:
+        return ["decorated", function(self, *args, **kwargs)]
+
+    return call
+
+
+class Decorated(Task):
+    """A base class whose method carries ``__wrapped__``, which Celery's own annotations take off."""
+
+    abstract = True
+    __call__ = _decorated(Task.__call__)
+
+
+@shared_task(bind=True, base=Counting)
+def with_own_base(self: Task) -> str:
+    self.update_state(0.5)
+    return str(self.request.id)
+
+
+@shared_task(bind=True, base=Decorated)
+def with_decorated_base(self: Task) -> str:
+    progress.advance()
+    return str(self.request.id)
+
+
+# --- Families --------------------------------------------------------------------------------------------------
+
+
+@shared_task
+def adds(*numbers: Any) -> int:
+    return sum(number if isinstance(number, int) else sum(number) for number in numbers)
+
+
+@shared_task
+def sends_a_child() -> str:
+    return str(quick.delay().id)

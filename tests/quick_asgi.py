@@ -1,0 +1,16 @@
+"""The shipped site with shorter patience, so that a test of what happens after a minute takes seconds.
+
+The constants stay what they are where they are written; unit tests hold their real values against the protocol.
+"""
+
+from project.asgi import application  # loads the apps, so it comes first
+
+# isort: split
+from progress import consumers, middleware, servers
+
+consumers.HEARTBEAT = 1.0
+consumers.LOOK_AT_SESSION = 0.5
+middleware.CACHE_SECONDS = 0.5
+servers.STUCK_SECONDS = 2.0
+
+__all__ = ["application"]

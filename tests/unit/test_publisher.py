@@ -1,0 +1,374 @@
+"""When a task's news is published, in which order, and that nothing of it is lost or doubled."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+
+from progress import groups, publisher
+from progress.exceptions import StoreUnavailable
+from progress.options import Options
+from progress.pacing import BACKLOG, Pacing
+from progress.reporter import Job, Reporter
+from progress.snapshot import State
+from progress.store import Answer, Write, get_store
+from progress.testing import MemoryStore
+from tests.processes import wait_until
+
+IDLE, INTERVAL = 4.0, 0.1  # seconds; the defaults of the settings
+
+
+def job(key: str = "t", **options: Any) -> Job:
+    return Job(key, "tests.job", f"exec-of-{key}", Options(**options))
+
+
+# --- Pace, by a clock of the test's own --------------------------------------------------------------------------
+
+
+class Stage:
+    """A process with one publisher whose every tick is 10 ms."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.pacing = Pacing("process", lambda: self.now)
+        self.store = MemoryStore(lambda: int(self.now * 1_000_000))
+        self.told: list[tuple[float, float, str]] = []
+
+    def follow(self, key: str = "t", **options: Any) -> Reporter:
+        reporter = Reporter(job(key, **options))
+        self.pacing.add(reporter)
+        self.tick(0)
+        return reporter
+
+    def tick(self, seconds: float = 0.01) -> None:
+        """Let time pass, then do what the publisher's loop does."""
+        self.now += seconds
+        for reporter in self.pacing.ready():
+            report = self.pacing.report(reporter)
+            answer = self.store.write(report.write)
+            self.pacing.answered(report, answer)
+            if answer.accepted:
+                self.told.append((round(self.now - 1000, 2), report.current, report.write.args["state"]))
+
+    def watch(self, key: str = "t", seconds: float = 60) -> None:
+        self.store.write(Write("watch", key, {"span": int(seconds * 1_000_000)}))
+
+
+@pytest.fixture
+def stage() -> Stage:
+    return Stage()
+
+
+def test_start_is_told_at_once(stage: Stage) -> None:
+    """No interval stands before the first word of an execution."""
+    stage.follow()
+    assert stage.told == [(0.0, 0, "STARTED")]
+
+
+def test_chatty_task_that_nobody_watches_is_told_every_idle_interval(stage: Stage) -> None:
+    """2 010 steps in 20.1 s cost six writes."""
+    reporter = stage.follow()
+    for _ in range(2010):
+        reporter.advance()
+        stage.tick()
+    times = [at for at, _, _ in stage.told]
+    assert times == pytest.approx([0, 4, 8, 12, 16, 20], abs=0.1)
+
+
+def test_watched_task_is_told_every_interval_and_not_more_often(stage: Stage) -> None:
+    """Ten times a second, whatever its own rate."""
+    reporter = stage.follow()
+    stage.watch()
+    reporter.advance()
+    stage.pacing.hurry(reporter)
+    began = len(stage.told)
+    for _ in range(300):
+        reporter.advance()
+        stage.tick()
+    times = [at for at, _, _ in stage.told[began:]]
+    assert 27 <= len(times) <= 31
+    assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= INTERVAL - 0.001
+
+
+def test_change_after_a_pause_is_told_at_once(stage: Stage) -> None:
+    """A task that was silent for an interval does not wait for the next one."""
+    reporter = stage.follow()
+    for _ in range(1000):
+        stage.tick()
+    reporter.advance()
+    stage.tick()
+    assert stage.told[1:] == [(10.01, 1, "PROGRESS")]
+
+
+def test_last_change_before_a_pause_is_told(stage: Stage) -> None:
+    """What was said within an interval is not forgotten when the task falls silent: the trailing edge."""
+    reporter = stage.follow()
+    stage.watch()
+    stage.pacing.hurry(reporter)
+    for _ in range(25):
+        reporter.advance()
+        stage.tick()
+    for _ in range(50):
+        stage.tick()
+    assert stage.told[-1][1] == 25
+
+
+@pytest.mark.parametrize("state", [State.SUCCESS, State.FAILURE, State.RETRY, State.REVOKED, State.PENDING])
+def test_end_waits_for_no_interval(stage: Stage, state: State) -> None:
+    """The end, and a retry, are told with the next look; afterwards nothing more is."""
+    reporter = stage.follow()
+    reporter.advance(3)
+    reporter.become(state)
+    stage.tick()
+    assert stage.told[-1] == (0.01, 3, str(state))
+    reporter.advance()
+    stage.tick(10)
+    assert len(stage.told) == 2
+    assert stage.pacing.running("t") is None
+
+
+def test_quiet_task_is_asked_to_call_instead_of_being_looked_at(stage: Stage) -> None:
+    """Nothing is due while a task has nothing new: the publisher sleeps until it is called."""
+    reporter = stage.follow()
+    stage.tick(IDLE + 0.01)
+    assert reporter.attention
+    assert stage.pacing.next_due() is None
+
+
+def test_hurry_tells_what_was_held_back(stage: Stage) -> None:
+    """A first watcher sees the present state, not that of up to four seconds ago."""
+    reporter = stage.follow()
+    reporter.advance(7)
+    stage.tick()
+    assert stage.told[-1][1] == 0
+    stage.pacing.hurry(reporter)
+    stage.tick()
+    assert stage.told[-1][1] == 7
+
+
+def test_wish_to_cancel_comes_with_any_answer(stage: Stage) -> None:
+    """Whoever saves learns that somebody has asked, though no message reached this process."""
+    reporter = stage.follow()
+    stage.store.write(Write("cancel", "t", {"by": "7"}))
+    assert not reporter.cancel_asked
+    reporter.advance()
+    stage.tick(IDLE)
+    assert reporter.cancel_asked
+
+
+def test_superseded_execution_falls_silent(stage: Stage) -> None:
+    """Once a later execution has started, this one is followed no longer."""
+    old = stage.follow()
+    second = Reporter(Job("t", "tests.job", "another", Options()))
+    stage.pacing.add(second)
+    stage.tick()
+    old.advance()
+    stage.tick(IDLE)
+    told = len(stage.told)
+    old.advance()
+    stage.tick(IDLE)
+    assert len(stage.told) == told
+    record = stage.store.load("t")
+    assert record is not None
+    assert (record.exec, record.attempt) == ("another", 2)
+
+
+def test_backlog_is_bounded(stage: Stage) -> None:
+    """While Redis is away 10 000 ended tasks are remembered, and every running one."""
+    running = Reporter(job("running"))
+    stage.pacing.add(running)
+    for number in range(BACKLOG + 500):
+        ended = Reporter(job(f"t{number}"))
+        ended.become(State.SUCCESS)
+        stage.pacing.add(ended)
+    assert len(stage.pacing.ready()) == BACKLOG
+    assert stage.pacing.running("running") is running
+    assert stage.pacing.running("t0") is None
+    assert stage.pacing.running(f"t{BACKLOG + 499}") is not None
+
+
+# --- The thread ------------------------------------------------------------------------------------------------
+
+
+class Layer:
+    """A channel layer that keeps what it is given to send."""
+
+    sent: ClassVar[list[tuple[str, dict[str, Any]]]] = []
+    fails: ClassVar[bool] = False
+
+    async def group_send(self, group: str, event: dict[str, Any]) -> None:
+        if self.fails:
+            raise RuntimeError("the layer is broken")
+        self.sent.append((group, event))
+
+    async def new_channel(self) -> str:
+        return "channel"
+
+    async def group_add(self, group: str, channel: str) -> None:
+        """Nobody sends to it here."""
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        return await asyncio.get_running_loop().create_future()
+
+
+class Shaky(MemoryStore):
+    """A store that can be away, or broken in a way that nobody foresaw."""
+
+    error: Exception | None = None
+
+    async def awrite_many(self, writes: Any) -> list[Answer]:
+        if self.error:
+            raise self.error
+        return await super().awrite_many(writes)
+
+
+@pytest.fixture
+def layer(settings: Any) -> Iterator[type[Layer]]:
+    """The channel layer of this test."""
+    publisher.stop()
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.Layer"}}
+    Layer.sent.clear()
+    yield Layer
+    publisher.stop()
+    Layer.fails = False
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Shaky:
+    found = Shaky()
+    monkeypatch.setattr(publisher, "get_store", lambda: found)
+    return found
+
+
+def test_every_change_is_stored_before_it_is_announced(layer: type[Layer], store: Shaky) -> None:
+    """An announcement never tells of what the store does not have."""
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    reporter.become(State.SUCCESS)
+    wait_until(lambda: any('"final":true' in event["snapshot"] for _, event in layer.sent), 5, "the end is announced")
+    record = store.load("t")
+    assert record is not None
+    group, event = layer.sent[-1]
+    assert group == groups.group_name("t")
+    assert event == groups.hint("t", record.seq, record.text(), record.text(staff=True))
+
+
+def test_one_event_at_a_time_and_the_loop_send_the_same(layer: type[Layer], store: Shaky) -> None:
+    """`send_now`, for a process that reports once, and the long-lived loop cannot be told apart by a consumer."""
+    event = groups.hint("t", 5, '{"v":1}', '{"v":1,"worker":"w"}')
+    publisher.send_now(groups.group_name("t"), dict(event))
+    publisher.get_publisher().announce(groups.group_name("t"), dict(event))
+    wait_until(lambda: len(layer.sent) == 2, 5, "both are sent")
+    assert layer.sent[0] == layer.sent[1] == (groups.group_name("t"), event)
+
+
+def test_stop_tells_what_is_still_to_be_said(layer: type[Layer], store: Shaky) -> None:
+    """A process that leaves drains: changes within an interval, ends, verdicts, announcements."""
+    bridge = publisher.get_publisher()
+    reporters = [Reporter(job(f"t{number}"), bridge.wake) for number in range(50)]
+    for reporter in reporters:
+        bridge.follow(reporter)
+    wait_until(lambda: store.load("t49"), 5, "all have started")
+    for reporter in reporters:
+        reporter.advance(5)
+    reporters[0].become(State.SUCCESS)
+    bridge.submit(Write("verdict", "killed", {"exec": "", "state": "FAILURE"}))
+    bridge.announce("group", {"type": "progress.update"})
+    publisher.stop()
+    told = [store.load(f"t{number}") for number in range(50)]
+    assert {record.snapshot()["current"] for record in told if record} == {5}
+    assert [record.state for record in (store.load("t0"), store.load("killed")) if record] == ["SUCCESS", "FAILURE"]
+    assert ("group", {"type": "progress.update"}) in layer.sent
+
+
+def test_store_that_comes_back_is_told_the_newest(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it is away nothing is queued but the newest of each task; then that is written, ends included."""
+    monkeypatch.setattr(publisher, "RETRY_AFTER", 0.05)
+    store.error = StoreUnavailable()
+    bridge = publisher.get_publisher()
+    running, ended = (Reporter(job(key), bridge.wake) for key in ("running", "ended"))
+    for reporter in (running, ended):
+        bridge.follow(reporter)
+        reporter.advance(3)
+    ended.become(State.FAILURE, error=ValueError("x"))
+    bridge.submit(Write("verdict", "killed", {"exec": "", "state": "FAILURE"}))
+    running.advance(4)
+    assert store.load("ended") is None
+    store.error = None
+    for key, expected in (("running", "PROGRESS"), ("ended", "FAILURE"), ("killed", "FAILURE")):
+        record = wait_until(lambda key=key: store.load(key), 5, f"{key} is written")
+        assert record.state == expected
+    assert (store.load("running") or record).snapshot()["current"] == 7
+
+
+def test_error_that_nobody_foresaw_does_not_blind_the_process(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread logs it and goes on; the tasks of this process are not unseen from then on."""
+    monkeypatch.setattr(publisher, "PAUSE_AFTER_ERROR", 0.05)
+    store.error = TypeError("a mistake of ours")
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    wait_until(lambda: "could not be published" in caplog.text, 5, "it is logged")
+    store.error = None
+    reporter.become(State.SUCCESS)
+    assert wait_until(lambda: (found := store.load("t")) and found.ended and found, 5, "it is written").attempt == 1
+
+
+def test_broken_layer_costs_announcements_only(layer: type[Layer], store: Shaky) -> None:
+    """The record has the truth; whoever watches reads it a few seconds later."""
+    Layer.fails = True
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    reporter.become(State.SUCCESS)
+    assert wait_until(lambda: (found := store.load("t")) and found.ended and found, 5, "it is written")
+    assert layer.sent == []
+
+
+def test_task_that_cannot_be_shown_does_not_hold_up_the_others(
+    layer: type[Layer], store: Shaky, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A reporter whose texts raise is given up, loudly; its neighbours are written."""
+    bridge = publisher.get_publisher()
+    broken, sound = (Reporter(job(key), bridge.wake) for key in ("broken", "sound"))
+    broken.logs_to = object()  # type: ignore[assignment]
+    for reporter in (broken, sound):
+        bridge.follow(reporter)
+    sound.become(State.SUCCESS)
+    assert wait_until(lambda: store.load("sound"), 5, "it is written")
+    assert "progress of task tests.job cannot be shown" in caplog.text
+
+
+def test_one_publisher_per_process() -> None:
+    """Whoever asks first starts it; asking at the same time from many threads starts no second one."""
+    publisher.stop()
+    found: list[Any] = []
+    threads = [threading.Thread(target=lambda: found.append(publisher.get_publisher())) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(map(id, found))) == 1
+    publisher.stop()
+    assert sum(thread.name == "progress-publisher" for thread in threading.enumerate()) == 0
+
+
+def test_stopped_publisher_is_followed_by_another() -> None:
+    """A process that reports again after its publisher was stopped is heard."""
+    publisher.stop()
+    for key in ("first", "second"):
+        publisher.get_publisher().submit(Write("verdict", key, {"exec": "", "state": "FAILURE"}))
+        publisher.stop()
+        record = get_store().load(key)
+        assert record is not None
+        assert record.state == "FAILURE"

@@ -1,0 +1,203 @@
+"""A small WebSocket client for tests: it speaks `docs/protocol.md`, keeps what a page would show, and complains.
+
+Whatever the protocol does not allow (no JSON, an unknown type, a missing field, a snapshot that goes back) fails
+the test at the next wait, so no test has to look for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+T = TypeVar("T")
+
+OWN = "the page's own origin"
+# What each message of the server must carry.
+FIELDS = {
+    "watching": {"items"},
+    "snapshots": {"at", "items"},
+    "logs": {"id", "lines", "next", "truncated"},
+    "refused": {"ids", "code"},
+    "accepted": {"id", "action"},
+    "heartbeat": {"at"},
+    "closing": {"code", "retry_ms"},
+}
+SNAPSHOT_FIELDS = {"v", "id", "seq", "attempt", "run", "state", "final", "fraction", "cancel_requested"}
+REFUSALS = {"not_found", "not_allowed", "ended", "too_many", "expired", "bad_message"}
+
+
+class Wire:
+    """One connection, as a page would keep it."""
+
+    def __init__(self, connection: ClientConnection) -> None:
+        self.connection = connection
+        self.messages: list[dict[str, Any]] = []
+        self.shown: dict[str, dict[str, Any]] = {}  # newest snapshot of each task
+        self.states: dict[str, list[str]] = {}  # every state that was shown, in order
+        self.lines: dict[str, list[str]] = {}  # log lines, in order
+        self.close_code: int | None = None
+        self.wrong: list[str] = []
+        self._came = asyncio.Event()
+        self._reader = asyncio.create_task(self._read())
+
+    # --- Saying --------------------------------------------------------------------------------------------
+
+    async def say(self, kind: str, **fields: Any) -> None:
+        """Send a message."""
+        await self.connection.send(json.dumps({"type": kind, **fields}))
+
+    async def ask(self, kind: str, *, seconds: float = 10, **fields: Any) -> dict[str, Any]:
+        """Send a message with a `ref` and return the answer that repeats it."""
+        ref = f"ref-{len(self.messages)}-{kind}"
+        await self.say(kind, ref=ref, **fields)
+        return await self.until(lambda: self.answer(ref), seconds, f"an answer to {kind}")
+
+    async def watch(self, *ids: str, **fields: Any) -> dict[str, Any]:
+        """Watch tasks and return the answer."""
+        return await self.ask("watch", ids=list(ids), **fields)
+
+    def answer(self, ref: Any) -> dict[str, Any] | None:
+        """The first message that repeats `ref`, if it has come."""
+        return next((message for message in self.messages if message.get("ref") == ref), None)
+
+    # --- Waiting -------------------------------------------------------------------------------------------
+
+    async def until(self, condition: Callable[[], T], seconds: float = 10, what: str = "") -> T:
+        """Wait until `condition()` is true and return what it returned. Fails on time-out and on wrong messages."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not (found := self._look(condition)):
+                    await self._came.wait()
+                    self._came.clear()
+                return found
+        except TimeoutError:
+            raise AssertionError(
+                f"Not within {seconds} s: {what or condition}. Closed: {self.close_code}. Last: {self.messages[-3:]}"
+            ) from None
+
+    async def sees(self, key: str, seconds: float = 10, **wanted: Any) -> dict[str, Any]:
+        """Wait until the newest snapshot of `key` has these fields, and return it."""
+
+        def fits() -> dict[str, Any] | None:
+            found = self.shown.get(key)
+            return found if found and all(found.get(name) == value for name, value in wanted.items()) else None
+
+        return await self.until(fits, seconds, f"{wanted or 'anything'} of {key}, which is {self.shown.get(key)}")
+
+    async def ends(self, *keys: str, seconds: float = 10) -> None:
+        """Wait until all of these tasks are shown in a final state."""
+        await self.until(
+            lambda: all(self.shown.get(key, {}).get("final") for key in keys),
+            seconds,
+            f"ends of {len(keys)} tasks",
+        )
+
+    async def told(self, kind: str, seconds: float = 10, **wanted: Any) -> dict[str, Any]:
+        """Wait for a message of this type with these fields, and return it."""
+        return await self.until(lambda: next(iter(self.all(kind, **wanted)), None), seconds, f"{kind} {wanted}")
+
+    def all(self, kind: str, **wanted: Any) -> list[dict[str, Any]]:
+        """All messages of this type with these fields, in order."""
+        return [
+            message
+            for message in self.messages
+            if message["type"] == kind and all(message.get(name) == value for name, value in wanted.items())
+        ]
+
+    async def closes(self, seconds: float = 10) -> int:
+        """Wait until the server closes, and return the code."""
+        await self.until(lambda: self.close_code is not None, seconds, "a close")
+        assert self.close_code is not None
+        return self.close_code
+
+    async def lives(self) -> None:
+        """Fail unless the server still answers."""
+        answer = await self.ask("ping")
+        assert answer["type"] == "heartbeat"
+
+    def _look(self, condition: Callable[[], T]) -> T:
+        if self.wrong:
+            raise AssertionError("The server broke the protocol:\n" + "\n".join(self.wrong))
+        return condition()
+
+    # --- Hearing -------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            async for frame in self.connection:
+                self._take(frame)
+                self._came.set()
+        except ConnectionClosed:
+            pass
+        finally:
+            self.close_code = self.connection.close_code
+            self._came.set()
+
+    def _take(self, frame: str | bytes) -> None:
+        try:
+            message = json.loads(frame, parse_constant=_no_json)
+            missing = FIELDS[message["type"]] - message.keys()
+        except (ValueError, KeyError, TypeError) as error:
+            self.wrong.append(f"{error!r} in {frame[:300]!r}")
+            return
+        if missing or not isinstance(frame, str):
+            self.wrong.append(f"{missing or 'text'} is missing in {frame[:300]!r}")
+            return
+        self.messages.append(message)
+        if message["type"] == "snapshots":
+            for item in message["items"]:
+                self._show(item)
+        elif message["type"] == "logs":
+            self.lines.setdefault(message["id"], []).extend(line["text"] for line in message["lines"])
+        elif message["type"] == "refused" and message["code"] not in REFUSALS:
+            self.wrong.append(f"{message['code']} is no refusal")
+
+    def _show(self, item: dict[str, Any]) -> None:
+        if missing := SNAPSHOT_FIELDS - item.keys():
+            self.wrong.append(f"A snapshot without {missing}: {item}")
+            return
+        before = self.shown.get(item["id"])
+        if before and item["seq"] < before["seq"]:
+            self.wrong.append(f"{item['id']} went back from {before['seq']} to {item['seq']}")
+            return
+        self.shown[item["id"]] = item
+        self.states.setdefault(item["id"], []).append(item["state"])
+
+
+async def until(condition: Callable[[], Any], seconds: float = 5) -> None:
+    """Wait until `condition()` is true, in the event loop. Raises `TimeoutError` after `seconds`."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 (what tests look at gives no event)
+            await asyncio.sleep(0.005)
+
+
+def _no_json(constant: str) -> float:
+    raise ValueError(f"{constant} is no JSON")
+
+
+def headers_of(url: str, cookie: str | None, origin: str | Iterable[str] | None) -> list[tuple[str, str]]:
+    """The headers with which a page at `url` would open a socket."""
+    if origin == OWN:
+        origin = f"http://{urlsplit(url).netloc}"
+    origins = [origin] if isinstance(origin, str) else list(origin or [])
+    return [("Cookie", cookie)] * bool(cookie) + [("Origin", each) for each in origins]
+
+
+@asynccontextmanager
+async def wire(
+    url: str, *, cookie: str | None = None, origin: str | Iterable[str] | None = OWN, **options: Any
+) -> AsyncIterator[Wire]:
+    """An open connection; what the server did wrong on it fails the test at the latest when the block is left."""
+    headers = headers_of(url, cookie, origin)
+    async with connect(url, additional_headers=headers, proxy=None, compression=None, **options) as connection:
+        client = Wire(connection)
+        yield client
+        client._look(lambda: True)
+    await client._reader
