@@ -86,13 +86,17 @@ def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if reporter.job.options.cancellable and _cancelled_before_start(reporter):
                 raise TaskCancelled
+            reporter.in_body = True
             return body(*args, **kwargs)
         except TaskCancelled:
+            reporter.in_body = False
             try:
                 lifecycle.cancel_execution(task, reporter)
             except Exception:
                 logger.exception("The result backend was not told that %s is cancelled", task.name)
             raise Ignore("Cancelled on request") from None
+        finally:
+            reporter.in_body = False
 
     setattr(call, MARK, True)
     with contextlib.suppress(AttributeError):
@@ -122,7 +126,7 @@ def _wrap_update_state(original: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 reporter.update(**_from_meta(meta))
             except Exception as error:  # noqa: BLE001 (what Celery takes must not fail because of us)
-                logger.warning("update_state of %s is not shown: %r", task.name, error)
+                logger.debug("update_state of %s is not shown: %r", task.name, error)
         return answer
 
     setattr(update_state, MARK, True)

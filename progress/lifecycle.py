@@ -15,7 +15,7 @@ import functools
 import logging
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import Token
 from typing import Any, Final
 
@@ -23,9 +23,9 @@ from celery import signals
 from celery.exceptions import Reject
 
 from . import publisher, sending, snapshot
-from .exceptions import TaskCancelled
 from .options import options_of
-from .reporter import Job, Reporter, outcome, running
+from .owners import owner_of_sending
+from .reporter import NOBODY, Job, Reporter, outcome, running
 from .sending import EXEC, OWNER, TREE
 from .snapshot import State
 from .store import Write
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 REPLACED: Final = "Replaced by new task"  # the text of Celery's Ignore in Task.replace()
 
-# Deliveries that this main process has received and not yet finished, by task id.
+# Deliveries that this main process has received and not yet finished, by the name of their execution.
 _deliveries: weakref.WeakValueDictionary[str, Any] = weakref.WeakValueDictionary()
 # What runs in this process, by task id: the newest execution of each.
 _running: dict[str, Reporter] = {}
@@ -56,8 +56,20 @@ def reporter_of_task(task_id: str) -> Reporter | None:
 
 
 def _on_received(sender: Any, request: Any, **_kwargs: Any) -> None:
-    request.request_dict[EXEC] = os.urandom(8).hex()
-    _deliveries[request.id] = request
+    execution = request.request_dict[EXEC] = os.urandom(8).hex()
+    _deliveries[execution] = request
+
+
+def _delivered(task_id: str) -> Mapping[str, Any]:
+    """The message of the task whose end Celery announces by its id alone.
+
+    Of two deliveries of one message nobody can tell which is meant. Then the answer names no execution, and the
+    record's rules refuse the verdict while one of them runs.
+    """
+    found = [request.request_dict for request in list(_deliveries.values()) if request.id == task_id]
+    return (
+        found[0] if len(found) == 1 else {name: value for name, value in (found or [{}])[0].items() if name != EXEC}
+    )
 
 
 def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) -> None:
@@ -74,7 +86,7 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
         exec=execution,
         options=options,
         title=options.titled(task.run, args or (), kwargs or {}),
-        owner=str(request.get(OWNER) or ""),
+        owner=_owner(task.name, request),
         tree=snapshot.key(str(request.get(TREE) or request.root_id or task_id)),
         parent=snapshot.key(request.parent_id) if request.parent_id else None,
         root=snapshot.key(request.root_id) if request.root_id else None,
@@ -84,9 +96,18 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
     )
     bridge = publisher.get_publisher()
     reporter = Reporter(job, bridge.wake)
+    reporter.in_body = False
     setattr(request, EXECUTION, (reporter, running.set(reporter)))
     _running[task_id] = reporter
     bridge.follow(reporter)
+
+
+def _owner(name: str, request: Any) -> str:
+    if request.get(OWNER) is not None or not request.is_eager:
+        return str(request.get(OWNER) or "")
+    # An eager task is not sent, so nobody has asked yet whose it is.
+    outer = running.get()
+    return owner_of_sending(name, {}, None if outer is NOBODY else outer.job.owner)
 
 
 def _on_success(sender: Any, result: Any, **_kwargs: Any) -> None:
@@ -100,9 +121,7 @@ def _on_failure(sender: Any, task_id: str, exception: BaseException, **_kwargs: 
         _end_later_steps(sender.request, State.FAILURE)
         return
     state = State.REJECTED if isinstance(exception, Reject) else State.FAILURE
-    delivery = _deliveries.get(task_id)
-    request = delivery.request_dict if delivery is not None else {}
-    _verdict(sender, task_id, request, state, exception)
+    _verdict(sender, task_id, _delivered(task_id), state, exception)
 
 
 def _on_retry(sender: Any, request: Any, reason: Any = None, **_kwargs: Any) -> None:
@@ -117,7 +136,9 @@ def _on_retry(sender: Any, request: Any, reason: Any = None, **_kwargs: Any) -> 
 
 
 def _on_revoked(sender: Any, request: Any, expired: bool = False, **_kwargs: Any) -> None:
-    if reporter := reporter_of_task(request.id):  # solo and threads: it runs in this very process
+    reporter = reporter_of_task(request.id)
+    # Solo and threads: it may run in this very process. Another delivery of the same message says nothing of it.
+    if reporter is not None and reporter.job.exec == request.get(EXEC):
         reporter.become(State.REVOKED)
         return
     _verdict(sender, request.id, request, State.REVOKED, Expired() if expired else None)
@@ -159,25 +180,33 @@ def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseExc
     if not options.track:
         return
     job = Job(snapshot.key(str(task_id)), task.name, request.get(EXEC) or "", options, title=options.title)
-    lineage = {
-        "owner": str(request.get(OWNER) or ""),
-        "tree": snapshot.key(str(request.get(TREE) or task_id)),
-    }
-    texts = Reporter(job).texts(State.PENDING)  # kept only if the record was lost
-    args = {"exec": job.exec, "state": str(state), **lineage, **texts, **outcome(options, error=error)}
-    publisher.get_publisher().submit(Write("verdict", job.key, args))
+    publisher.get_publisher().submit(_ended(job, request, state, error))
     if state is not State.LOST:
         _end_later_steps(request, state)
 
 
+def _ended(job: Job, request: Any, state: State, error: BaseException | None) -> Write:
+    """The verdict on `job`; `request` says whose it is."""
+    args = {
+        "exec": job.exec,
+        "state": str(state),
+        "owner": str(request.get(OWNER) or ""),
+        "tree": snapshot.key(str(request.get(TREE) or job.key)),
+        **Reporter(job).texts(State.PENDING),  # kept only if the record was lost
+        **outcome(job.options, error=error),
+    }
+    return Write("verdict", job.key, args)
+
+
 def _end_later_steps(request: Any, state: State) -> None:
     """Steps that wait for a task which did not succeed will never run; Celery tells only its backend."""
+    error = StepBefore() if state is State.FAILURE else None
     for step, _ in sending.steps_of(request.get("chain"), request.get("chord"), ""):
-        options = options_of(step["task"], None)
-        error = StepBefore() if state is State.FAILURE else None
-        args = {"exec": "", "state": str(state), **outcome(options, error=error)}
-        key = snapshot.key(step["options"]["task_id"])
-        publisher.get_publisher().submit(Write("verdict", key, args))
+        name, task_id = step["task"], step["options"]["task_id"]
+        options = options_of(name, sending.function_of(name))
+        if options.track:
+            later = Job(snapshot.key(task_id), name, "", options, title=options.title)
+            publisher.get_publisher().submit(_ended(later, request, state, error))
 
 
 class StepBefore(Exception):
@@ -194,7 +223,12 @@ def cancel_execution(task: Any, reporter: Reporter) -> None:
     _end_later_steps(task.request, State.REVOKED)
     error = TaskRevoked(f"Cancelled: {reporter.job.name}")
     task.backend.mark_as_failure(
-        task.request.id, error, request=task.request, state=State.REVOKED, call_errbacks=False
+        task.request.id,
+        error,
+        request=task.request,
+        store_result=not (task.ignore_result or task.request.ignore_result),
+        state=State.REVOKED,
+        call_errbacks=False,
     )
 
 
@@ -205,7 +239,7 @@ class TaskRevoked(Exception):
 def _moment(when: Any) -> str | None:
     """An absolute time for a retry's `when`: a datetime, or seconds from now."""
     if isinstance(when, dt.datetime):
-        return when.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return snapshot.utc(when)
     if isinstance(when, (int, float)):
         return snapshot.iso(int((dt.datetime.now(dt.UTC).timestamp() + when) * 1_000_000))
     return None
@@ -218,8 +252,6 @@ def _guarded(handler: Callable[..., None]) -> Callable[..., None]:
     def call(*args: Any, **kwargs: Any) -> None:
         try:
             handler(*args, **kwargs)
-        except TaskCancelled:
-            raise
         except Exception:
             logger.exception("Progress could not follow a task (%s)", handler.__name__)
 

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .conf import conf
-from .record import Record, Status
+from .record import TEXTS, Record, Status
 from .reporter import Reporter
 from .snapshot import FINAL, WAITING, State
-from .store import Answer, Write
+from .store import LOG_LIMIT, Answer, Write
 
 BACKLOG: Final = 10_000  # tasks remembered while Redis is away; ended ones are given up, the oldest first
 # An execution is over for us when the store says one of these.
-OVER: Final = frozenset({Status.FENCED, Status.ENDED})
+OVER: Final = frozenset({Status.FENCED, Status.ENDED, Status.REFUSED, Status.DAMAGED})
 
 
 @dataclass(slots=True)
@@ -35,6 +35,7 @@ class _Said:
     attempt: int = 0
     run: int = 1
     seq: int = 0
+    lines: list[tuple[str, str]] = field(default_factory=list)  # of the log, taken and not yet stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,9 @@ class Pacing:
 
     def next_due(self) -> float | None:
         """When the next reporter may speak (s, monotonic); None = when one calls."""
-        return min((said.due for reporter, said in self._said.items() if not reporter.attention), default=None)
+        # One that sleeps and yet has news could not be stored: it is due, and nobody will call again.
+        due = (said.due for one, said in self._said.items() if not one.attention or _changed(one, said))
+        return min(due, default=None)
 
     def all_said(self) -> bool:
         """True if no reporter has anything new."""
@@ -103,11 +106,29 @@ class Pacing:
             reporter.attention = True
         return _changed(reporter, said)
 
-    def report(self, reporter: Reporter) -> Report:
-        """What `reporter` says now. Raises whatever a value that cannot be shown raises."""
+    def take_lines(self, reporter: Reporter) -> list[tuple[str, str]]:
+        """Log lines that are still to be stored, the newest 1 000. They are asked for again until `stored_lines`."""
+        lines = self._said[reporter].lines
+        while reporter.logs:
+            lines.append(reporter.logs.popleft())
+        del lines[:-LOG_LIMIT]
+        return lines
+
+    def stored_lines(self, reporter: Reporter, cursor: str) -> None:
+        """The lines that were taken are stored, up to `cursor`."""
+        self._said[reporter].lines.clear()
+        reporter.logs_to = cursor or reporter.logs_to
+
+    def report(self, reporter: Reporter) -> Report | None:
+        """What `reporter` says now; None if log lines that came meanwhile have to be stored before its end.
+
+        Raises whatever a value that cannot be shown raises.
+        """
         said, job = self._said[reporter], reporter.job
         # Read before the texts are made: should the task go on meanwhile, the same is said once more.
         current, changes, state = reporter.current, reporter.changes, reporter.state
+        if state is not State.STARTED and reporter.logs:
+            return None
         said.n += 1
         shown = State.PROGRESS if state is State.STARTED and (changes or current) else state
         arguments: dict[str, Any] = {
@@ -144,8 +165,7 @@ class Pacing:
 def shown(report: Report, answer: Answer) -> Record:
     """The record as it is now: the head that the store answered, with the texts that were written."""
     head = {name: getattr(answer.head, name) for name in answer.head.__dataclass_fields__}
-    texts = ("fraction", "body", "public", "staff", "outcome", "outcome_staff")
-    return Record(**{**head, **{name: str(report.write.args.get(name, "")) for name in texts}})
+    return Record(**{**head, **{name: str(report.write.args.get(name, "")) for name in TEXTS}})
 
 
 def _changed(reporter: Reporter, said: _Said) -> bool:

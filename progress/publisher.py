@@ -21,6 +21,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Final
 
 from asgiref.sync import async_to_sync
@@ -29,6 +30,7 @@ from . import groups
 from .exceptions import ProgressError
 from .pacing import BACKLOG, Pacing, Report, shown
 from .reporter import Reporter
+from .snapshot import FINAL
 from .store import Answer, Store, Write, get_store
 
 logger = logging.getLogger(__name__)
@@ -37,6 +39,7 @@ DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still 
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
 PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
 SEND_TIMEOUT: Final = 1.0  # seconds; a hint that takes longer is dropped
+MUTE_AFTER_TIMEOUT: Final = 5.0  # seconds without hints after one that took longer
 
 
 def send_now(group: str, event: dict[str, Any]) -> None:
@@ -51,7 +54,7 @@ class _Inbox:
 
     reporters: deque[Reporter] = field(default_factory=deque)
     once: deque[Write] = field(default_factory=deque)
-    hints: deque[tuple[str, dict[str, Any]]] = field(default_factory=deque)
+    hints: deque[tuple[str, dict[str, Any]]] = field(default_factory=partial(deque, maxlen=BACKLOG))
 
 
 class Publisher:
@@ -63,11 +66,12 @@ class Publisher:
         self._inbox = _Inbox()
         self._pacing = Pacing(self.process)
         self._once: deque[Write] = deque(maxlen=BACKLOG)
+        self._introductions: deque[tuple[str, Answer]] = deque(maxlen=BACKLOG)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
         self._listener: asyncio.Task[None] | None = None
         self._stopping = False
-        self._retry_at = 0.0
+        self._retry_at = self._mute_until = 0.0
         self._thread = threading.Thread(target=self._run, name="progress-publisher", daemon=True)
 
     # --- Called from other threads -------------------------------------------------------------------------
@@ -164,12 +168,12 @@ class Publisher:
         """Seconds until something is due; None = until woken."""
         if self._inbox.reporters or self._inbox.once or self._inbox.hints:
             return 0
-        now, due = time.monotonic(), 0.0 if self._once else self._pacing.next_due()
+        now, due = time.monotonic(), 0.0 if self._once or self._introductions else self._pacing.next_due()
         return None if due is None else max(due, self._retry_at, now) - now
 
     def _nothing_left(self) -> bool:
         inbox = self._inbox
-        waiting = inbox.reporters or inbox.once or inbox.hints or self._once
+        waiting = inbox.reporters or inbox.once or inbox.hints or self._once or self._introductions
         return not waiting and self._pacing.all_said()
 
     # --- Storing and announcing ----------------------------------------------------------------------------
@@ -180,15 +184,17 @@ class Publisher:
             await self._store_logs(store, ready)
             await self._save(store, ready)
             await self._store_once(store)
+            await self._introduce(store)
         while self._inbox.hints:
             await self._send(*self._inbox.hints.popleft())
 
     async def _store_logs(self, store: Store, ready: list[Reporter]) -> None:
         for reporter in ready:
-            if reporter.logs:
-                lines = reporter.logs[:]
-                reporter.logs_to = await store.aappend_logs(reporter.job.key, lines)
-                del reporter.logs[: len(lines)]
+            lines = self._pacing.take_lines(reporter)
+            ended = reporter.state in FINAL
+            if lines or (ended and reporter.logs_to):
+                cursor = await store.aappend_logs(reporter.job.key, lines, ended=ended)
+                self._pacing.stored_lines(reporter, cursor)
 
     async def _save(self, store: Store, ready: list[Reporter]) -> None:
         reports = [report for reporter in ready if (report := self._report(reporter)) is not None]
@@ -198,7 +204,9 @@ class Publisher:
         for report, answer in zip(reports, answers, strict=True):
             first = self._pacing.answered(report, answer)
             if answer.accepted:
-                await self._tell(store, report, answer, first=first)
+                if first and answer.head.owner:
+                    self._introductions.append((report.write.key, answer))
+                await self._tell(report, answer)
 
     def _report(self, reporter: Reporter) -> Report | None:
         try:
@@ -208,14 +216,18 @@ class Publisher:
             self._pacing.forget(reporter)
             return None
 
-    async def _tell(self, store: Store, report: Report, answer: Answer, *, first: bool) -> None:
-        key, head = report.write.key, answer.head
-        record = shown(report, answer)
-        await self._send(groups.of_key(key), groups.hint(key, head.seq, record.text(), record.text(staff=True)))
-        if first and head.owner:
-            if not head.queued_at:  # nobody could record that it was sent
-                await store.aadd_to_mine(head.owner, key, answer.now)
-            await self._send(groups.of_owner(head.owner), groups.hint(key, head.seq))
+    async def _tell(self, report: Report, answer: Answer) -> None:
+        key, record = report.write.key, shown(report, answer)
+        await self._send(groups.of_key(key), groups.hint(key, record.seq, record.text(), record.text(staff=True)))
+
+    async def _introduce(self, store: Store) -> None:
+        """Tell owners of tasks that have just started."""
+        while self._introductions:
+            key, answer = self._introductions[0]
+            if not answer.head.queued_at:  # nobody could record that it was sent
+                await store.aadd_to_mine(answer.head.owner, key, answer.now)
+            self._introductions.popleft()
+            await self._send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
 
     async def _store_once(self, store: Store) -> None:
         while self._once:
@@ -226,9 +238,14 @@ class Publisher:
                 await self._send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
 
     async def _send(self, group: str, event: dict[str, Any]) -> None:
+        if time.monotonic() < self._mute_until:
+            return
         try:
             async with asyncio.timeout(SEND_TIMEOUT):
                 await groups.layer().group_send(group, event)
+        except TimeoutError:
+            # The layer hangs. What is stored must not wait for what is only announced.
+            self._mute_until = time.monotonic() + MUTE_AFTER_TIMEOUT
         except Exception as error:  # noqa: BLE001 (a layer may raise anything; the record has the truth)
             logger.debug("A progress hint was lost: %r", error)
 
@@ -247,7 +264,9 @@ class Publisher:
                 logger.debug("The control group of this process fell silent: %r", error)
                 await asyncio.sleep(RETRY_AFTER)
 
-    def _control(self, event: dict[str, Any]) -> None:
+    def _control(self, event: Any) -> None:
+        if not isinstance(event, dict):
+            return  # anybody who reaches Redis can write into a group
         reporter = self._pacing.running(str(event.get("id")))
         if reporter is None:
             return

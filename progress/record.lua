@@ -65,7 +65,10 @@ function operations.save()
   local fence, n, began = num('fence', 0), num('n', 0), now - num('age', 0)
   local first = fence == 0 and (not exists or old.exec ~= a.exec)
   if first then
-    if exists and began < old.fence and old.fence <= now then return 'fenced' end
+    local since = math.max(old.started_at, old.queued_at)
+    if exists and began < since and since <= now then return 'fenced' end
+    -- Nobody shows somebody else's run under this owner's name by sending a task with the same id.
+    if exists and not ended and old.owner ~= (a.owner or '') then return 'refused' end
   elseif exists then
     if fence == 0 then fence = old.fence end
     if fence < old.fence then return 'fenced' end

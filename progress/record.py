@@ -33,6 +33,7 @@ class Status(StrEnum):
     STALE = "stale"  # this execution has already written something newer
     REFUSED = "refused"  # the rules do not allow it now
     UNKNOWN = "unknown"  # there is no such record
+    DAMAGED = "damaged"  # the key holds something that is no record
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,8 +178,11 @@ def _save(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
     if first:
         # An execution that could not speak until now must not overtake one that started after it. A fence
         # ahead of the clock tells nothing: Redis's clock was set back.
-        if old is not None and began < old.fence <= now:
+        if old is not None and began < max(old.started_at, old.queued_at) <= now:
             return Status.FENCED, old
+        # Nobody shows somebody else's run under this owner's name by sending a task with the same id.
+        if old is not None and not old.ended and old.owner != args.get("owner", ""):
+            return Status.REFUSED, old
     elif old is not None:
         fence = fence or old.fence
         if fence < old.fence:

@@ -6,9 +6,8 @@ import asyncio
 import hashlib
 import logging
 import os
-import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from typing import Any, Final
@@ -17,10 +16,11 @@ import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, RedisError, ResponseError
 from redis.retry import Retry
 
 from . import record
+from .breaker import Breaker
 from .conf import conf
 from .exceptions import StoreUnavailable
 from .record import Record, Status
@@ -38,7 +38,6 @@ WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us,
 READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
 CONNECTIONS: Final = 16  # of one event loop, at most
 CONNECTION_WAIT: Final = 5.0  # seconds for a free one; more than a thousand sockets that open at once need
-PROBE_INTERVAL: Final = 0.5  # seconds between two looks whether Redis is back
 
 LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
@@ -54,34 +53,38 @@ class RedisStore:
         self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
             weakref.WeakKeyDictionary()
         )
-        self.breaker = Breaker(self)
+        self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     # --- Writing -------------------------------------------------------------------------------------------
 
     def write(self, write: Write) -> Answer:
         """Apply one write, waiting at most 50 ms. Raises `StoreUnavailable` at once while Redis is away."""
-        self.breaker.check()
-        client = self.client(WRITE_TIMEOUT)
-        arguments = self._arguments(write)
-        try:
+        client, arguments = self.client(WRITE_TIMEOUT), self._arguments(write)
+
+        def call() -> Any:
             try:
-                reply = client.evalsha(SHA, *arguments)
+                return client.evalsha(SHA, *arguments)
             except NoScriptError:
-                reply = client.eval(SCRIPT, *arguments)
-        except RedisError as error:
-            self.breaker.trip()
-            raise StoreUnavailable(f"Redis did not take a write: {error}") from error
-        return _answer(reply)
+                return client.eval(SCRIPT, *arguments)
+
+        return _answer(self._quickly(call))
 
     def control(self, key: str) -> str:
         """Who asked to cancel `key`, or "". As quick to give up as `write`."""
+        client = self.client(WRITE_TIMEOUT)
+        raw = self._quickly(lambda: client.hget(f"{self.prefix}:task:{key}", "control"))
+        return raw.decode() if isinstance(raw, bytes) else ""
+
+    def _quickly(self, call: Callable[[], Any]) -> Any:
+        """The answer to a call that nobody may wait for; a `ResponseError` about one key is an answer too."""
         self.breaker.check()
         try:
-            raw = self.client(WRITE_TIMEOUT).hget(f"{self.prefix}:task:{key}", "control")
+            return call()
+        except ResponseError as error:
+            return _answer_or_raise(error)
         except RedisError as error:
             self.breaker.trip()
-            raise StoreUnavailable(f"Redis did not answer: {error}") from error
-        return raw.decode() if isinstance(raw, bytes) else ""
+            raise StoreUnavailable(f"Redis did not answer in {WRITE_TIMEOUT} s: {error}") from error
 
     async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
         """Apply writes in one round trip. Raises `StoreUnavailable`; then any of them may have happened."""
@@ -93,10 +96,7 @@ class RedisStore:
             again = await self._apipeline(client, [writes[index] for index in missing])
             for index, reply in zip(missing, again, strict=True):
                 replies[index] = reply
-        for reply in replies:
-            if isinstance(reply, RedisError):
-                raise StoreUnavailable(f"Redis refused a write: {reply}") from reply
-        return [_answer(reply) for reply in replies]
+        return [_answer(_answer_or_raise(reply)) for reply in replies]
 
     async def _apipeline(self, client: redis.asyncio.Redis, writes: Sequence[Write]) -> list[Any]:
         pipe = client.pipeline(transaction=False)
@@ -126,14 +126,16 @@ class RedisStore:
         pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:task:{key}")
-        return [_record(stored) for stored in _answered(pipe.execute)]
+        replies = _answered(lambda: pipe.execute(raise_on_error=False))
+        return [_record(_answer_or_raise(reply)) for reply in replies]
 
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
         """Like `load_many`."""
         pipe = self.aclient().pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:task:{key}")
-        return [_record(stored) for stored in await _waited(pipe.execute())]
+        replies = await _waited(pipe.execute(raise_on_error=False))
+        return [_record(_answer_or_raise(reply)) for reply in replies]
 
     def now(self) -> int:
         """The time by Redis's clock, in µs."""
@@ -143,15 +145,19 @@ class RedisStore:
 
     # --- A user's tasks ------------------------------------------------------------------------------------
 
-    def add_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Remember that `key` is one of `owner`'s tasks, since `now` (µs by Redis's clock)."""
-        self.breaker.check()
+    def begin(self, key: str, owner: str, now: int) -> None:
+        """A new run, since `now` (µs by Redis's clock): its log is empty, and it is one of `owner`'s tasks.
+
+        "" = nobody's. As quick to give up as `write`.
+        """
         pipe = self.client(WRITE_TIMEOUT).pipeline(transaction=False)
-        self._add_to_mine(pipe, owner, key, now)
-        _answered(pipe.execute)
+        pipe.delete(f"{self.prefix}:log:{key}")
+        if owner:
+            self._add_to_mine(pipe, owner, key, now)
+        self._quickly(pipe.execute)
 
     async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Like `add_to_mine`."""
+        """Remember that `key` is one of `owner`'s tasks, since `now`."""
         pipe = self.aclient().pipeline(transaction=False)
         self._add_to_mine(pipe, owner, key, now)
         await _waited(pipe.execute())
@@ -175,16 +181,19 @@ class RedisStore:
 
     # --- Log lines -----------------------------------------------------------------------------------------
 
-    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]]) -> str:
-        """Append (level, text) lines to the task's log; the answer is the cursor of the last."""
+    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str:
+        """Append (level, text) lines to the task's log; the answer is the cursor of the last, "" if there is none.
+
+        The log of an ended task lives as long as its record.
+        """
         name = f"{self.prefix}:log:{key}"
         pipe = self.aclient().pipeline(transaction=False)
         for level, text in lines:
             pipe.xadd(name, {"level": level, "text": text}, maxlen=LOG_LIMIT, approximate=False)
-        pipe.expire(name, max(LIVE_LIFETIME, conf.PROGRESS_RETENTION))
-        replies = await _waited(pipe.execute())
-        cursor: str = replies[-2].decode()
-        return cursor
+        pipe.expire(name, conf.PROGRESS_RETENTION if ended else LIVE_LIFETIME)
+        replies = await _waited(pipe.execute(raise_on_error=False))
+        cursor = _answer_or_raise(replies[-2]) if lines else None
+        return cursor.decode() if cursor else ""
 
     def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
         """Lines after the cursor `after` (None: the newest `limit`)."""
@@ -247,50 +256,27 @@ class RedisStore:
             await client.aclose()
 
 
-class Breaker:
-    """Remembers that Redis is away, so that only the first caller waits for it.
-
-    While it is tripped a daemon thread pings until Redis answers, then resets it and ends. A forked child
-    starts untripped.
-    """
-
-    def __init__(self, store: RedisStore) -> None:
-        self._store = store
-        # A pid. No lock guards it: a fork could leave one held for ever, and two threads that probe do no harm.
-        self._tripped_in = 0
-
-    def check(self) -> None:
-        """Raise `StoreUnavailable` while Redis is known to be away."""
-        if self._tripped_in and self._tripped_in == os.getpid():
-            raise StoreUnavailable
-
-    def trip(self) -> None:
-        """Redis did not answer: let nobody else wait until it does."""
-        if self._tripped_in == os.getpid():
-            return
-        self._tripped_in = os.getpid()
-        threading.Thread(target=self._probe, name="progress-probe", daemon=True).start()
-
-    def _probe(self) -> None:
-        waiting = threading.Event()
-        while not waiting.wait(PROBE_INTERVAL):
-            try:
-                self._store.client(READ_TIMEOUT).ping()
-            except RedisError:
-                continue
-            self._tripped_in = 0
-            return
+def _answer_or_raise(reply: Any) -> Any:
+    """None for a key that holds something else than we put there; any other error is Redis's own."""
+    if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
+        logger.warning("A key of progress holds something else; whoever wrote it should use another prefix")
+        return None
+    if isinstance(reply, RedisError):
+        raise StoreUnavailable(f"Redis refused: {reply}") from reply
+    return reply
 
 
-def _answer(reply: Sequence[bytes]) -> Answer:
+def _answer(reply: Sequence[bytes] | None) -> Answer:
+    if reply is None:
+        return Answer(Status.DAMAGED, 0, Record(state=""))
     status, now, *head = reply
     stored = dict(zip((name.encode() for name in HEAD), head, strict=True))
     return Answer(Status(status.decode()), int(now), Record.from_hash(stored))
 
 
-def _record(stored: Mapping[bytes, bytes]) -> Record | None:
+def _record(stored: Mapping[bytes, bytes] | None) -> Record | None:
     # A hash without a state is none of ours: `watch` and `cancel` never create one.
-    if b"state" not in stored:
+    if stored is None or b"state" not in stored:
         return None
     try:
         return Record.from_hash(stored)

@@ -8,7 +8,9 @@ change, and when somebody wants the task to be cancelled.
 from __future__ import annotations
 
 import math
+import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -68,7 +70,8 @@ class Reporter:
         self.attention = False  # the next change calls _attend()
         self.cancel_asked = False
         self.changes = 0  # counts everything but `current`
-        self.logs: list[tuple[str, str]] = []
+        self.in_body = True  # the life cycle clears it before and after the task's body
+        self.logs: deque[tuple[str, str]] = deque(maxlen=LOG_BACKLOG)
         self.logs_to: str | None = None
         self.scheduled_for: str | None = None
         self.result: Any = None
@@ -152,28 +155,38 @@ class Reporter:
                 self._attend()
 
     def log(self, line: str, level: str = "INFO") -> None:
-        """Append a line to the task's log (500 characters; the newest 1 000 lines are kept)."""
-        if len(self.logs) < LOG_BACKLOG:
-            text = snapshot.clip(line, 4 * snapshot.LOG_LINE_CHARACTERS)[: snapshot.LOG_LINE_CHARACTERS]
-            self.logs.append((snapshot.clip(level, snapshot.LOG_LEVEL_BYTES), text))
+        """Append a line to the task's log (500 characters; the newest 1 000 lines are kept). Never raises."""
+        text = snapshot.clip(line, 4 * snapshot.LOG_LINE_CHARACTERS)[: snapshot.LOG_LINE_CHARACTERS]
+        self.logs.append((snapshot.clip(level, snapshot.LOG_LEVEL_BYTES), text))
         self.changes += 1
         if self.attention:
-            self._attend()
+            self._call()
 
     def reset(self) -> None:
-        """Begin again at zero, with an unknown total: the only way back within an attempt."""
+        """Begin again at zero, with an unknown total: the only way back within an attempt. Never raises."""
         self.current = self._shown = 0
         self.total = self._fraction = self._rate = None
         self._sampled = (time.monotonic(), 0)
         self.changes += 1
+        if self.attention:
+            self._call()
 
     def _attend(self) -> None:
-        if self.cancel_asked and self.job.options.cancellable and self.state not in snapshot.FINAL:
+        # While the task cleans up after the first one, its `finally` may go on reporting.
+        if self.must_stop and self.in_body and not isinstance(sys.exc_info()[1], TaskCancelled):
             raise TaskCancelled
-        self.attention = False
+        self._call()
+
+    def _call(self) -> None:
+        self.attention = self.must_stop
         self._wake()
 
     # --- What the publisher and the life cycle call --------------------------------------------------------
+
+    @property
+    def must_stop(self) -> bool:
+        """True if the task's next step raises `TaskCancelled`."""
+        return self.cancel_asked and self.job.options.cancellable and self.state not in snapshot.FINAL
 
     def ask_cancel(self) -> None:
         """Somebody wants this task to stop; its next call raises."""

@@ -49,9 +49,9 @@ def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwar
     again = bool(headers.get("retries") or headers.get("replaced_task_nesting"))
     job = _job(headers, sender, options, title)
     try:
-        answer = _queue(job, again=again, scheduled_for=headers.get("eta"))
+        answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")))
         if answer.accepted:
-            for step in _declared(embed or {}, job):
+            for step in _declared(embed or {}, job, body_too=not headers.get("group_index")):
                 _queue(*step)
     except StoreUnavailable as error:
         logger.debug("Task %s is sent without a record: %s", sender, error)
@@ -70,19 +70,21 @@ def _queue(job: Job, waits: str = "", again: bool = False, scheduled_for: str | 
     if answer.status is Status.ACCEPTED:
         publisher = get_publisher()
         publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
+        store.begin(job.key, answer.head.owner, answer.now)
         if answer.head.owner:
-            store.add_to_mine(answer.head.owner, job.key, answer.now)
             publisher.announce(groups.of_owner(answer.head.owner), groups.hint(job.key, answer.head.seq))
     return answer
 
 
-def _declared(embed: Mapping[str, Any], job: Job) -> Iterator[tuple[Job, str]]:
+def _declared(embed: Mapping[str, Any], job: Job, *, body_too: bool) -> Iterator[tuple[Job, str]]:
     """Later steps that this message carries, each with the key it waits for.
 
     The id that ``chain(…).delay()`` returns is that of the last step, which is published only when its turn
-    comes; without this it would be unknown until then.
+    comes; without this it would be unknown until then. Every part of a group carries the body of the chord; only
+    the first declares it (`body_too`), or a body that has failed with one part would wait again with the next.
     """
-    for step, before in steps_of(embed.get("chain"), embed.get("chord"), job.key):
+    chord = embed.get("chord") if body_too else None
+    for step, before in steps_of(embed.get("chain"), chord, job.key):
         name, task_id = step["task"], step["options"]["task_id"]
         function = function_of(name)
         options = options_of(name, function)

@@ -192,6 +192,18 @@ def meta_json(meta: Mapping[str, Any]) -> str:
     return text
 
 
+def utc(moment: dt.datetime | str | None) -> str | None:
+    """A moment in the form of the wire: ISO 8601 UTC with milliseconds. None for None and for what is no moment."""
+    try:
+        found = dt.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
+    except ValueError:
+        return None
+    if found is None:
+        return None
+    aware = found if found.tzinfo else found.replace(tzinfo=dt.UTC)
+    return aware.astimezone(dt.UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def iso(microseconds: int) -> str | None:
     """A time of the record (µs since 1970, 0 = not yet) as ISO 8601 UTC with milliseconds."""
     if not microseconds:

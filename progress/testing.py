@@ -68,8 +68,14 @@ class MemoryStore:
         """Like `load_many`."""
         return self.load_many(keys)
 
-    def add_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Remember that `key` is one of `owner`'s tasks."""
+    def begin(self, key: str, owner: str, now: int) -> None:
+        """A new run: its log is empty, and it is one of `owner`'s tasks ("" = nobody's)."""
+        with self._lock:
+            self._logs.pop(key, None)
+        if owner:
+            self._add_to_mine(owner, key, now)
+
+    def _add_to_mine(self, owner: str, key: str, now: int) -> None:
         with self._lock:
             tasks = self._mine.setdefault(owner, {})
             tasks[key] = now
@@ -78,7 +84,7 @@ class MemoryStore:
 
     async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
         """Like `add_to_mine`."""
-        self.add_to_mine(owner, key, now)
+        self._add_to_mine(owner, key, now)
 
     def mine(self, owner: str, limit: int = 50) -> list[str]:
         """Keys of `owner`'s tasks, newest first."""
@@ -89,7 +95,7 @@ class MemoryStore:
         """Like `mine`."""
         return self.mine(owner, limit)
 
-    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]]) -> str:
+    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str:
         """Append (level, text) lines to the task's log; the answer is the cursor of the last."""
         with self._lock:
             kept = self._logs.setdefault(key, [])

@@ -33,7 +33,7 @@ class ActedTask:
         args = {"owner": self.owner, "tree": self.tree, **self.reporter.texts(State.PENDING)}
         answer = self._write("queue", args)
         if answer.accepted and self.owner:
-            get_store().add_to_mine(self.owner, self.key, answer.now)
+            get_store().begin(self.key, self.owner, answer.now)
             if self.hints:
                 hint = groups.hint(self.key, answer.head.seq)
                 get_publisher().announce(groups.of_owner(self.owner), hint)

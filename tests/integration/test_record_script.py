@@ -49,7 +49,9 @@ def test_script_and_model_agree_on_every_write_of_any_history(redis_url: str) ->
     seen: Counter[tuple[str, Status]] = Counter()
     check(store, seen)
     met = {status for _, status in seen}
-    assert met == set(Status), f"These answers were never met: {set(Status) - met}"
+    # A key that holds something else is the store's finding, not the script's.
+    expected = set(Status) - {Status.DAMAGED}
+    assert met == expected, f"These answers were never met: {expected - met}"
 
 
 def test_script_keeps_every_digit_of_a_sequence_number(redis_url: str) -> None:

@@ -103,6 +103,19 @@ def test_a_life_is_kept_step_by_step(kept: Store) -> None:
     assert record.snapshot() == {**record.snapshot(), "state": "SUCCESS", "final": True, "fraction": 1, "result": 1}
 
 
+def test_a_retry_is_not_taken_for_an_old_execution(kept: Store) -> None:
+    """Who began after the execution that is known takes over, even if that one's first word was written later."""
+    queued = queue(kept)
+    time.sleep(0.1)
+    first = save(kept, exec="first", age=50_000)
+    older = save(kept, exec="older", age=90_000)
+    retry = save(kept, exec="retry", age=20_000)
+    before_it_was_sent = save(kept, exec="stranger", age=kept.now() - queued.now + 10_000_000)
+    statuses = [answer.status for answer in (first, older, retry, before_it_was_sent)]
+    assert statuses == ["accepted", "fenced", "accepted", "fenced"]
+    assert retry.head.attempt == 2
+
+
 def test_several_are_read_in_the_order_asked(kept: Store) -> None:
     """None stands where there is no record; the same for event loops."""
     for name in ("a", "b"):
@@ -180,9 +193,9 @@ def test_now_is_the_clock_of_the_records(kept: Store) -> None:
 def test_mine_are_newest_first_and_limited(kept: Store) -> None:
     """The newest come first, each once; other users' do not come at all."""
     for number in range(5):
-        kept.add_to_mine("1", f"t{number}", 1000 + number)
-    kept.add_to_mine("2", "foreign", 5000)
-    kept.add_to_mine("1", "t0", 9000)  # sent again
+        kept.begin(f"t{number}", "1", 1000 + number)
+    kept.begin("foreign", "2", 5000)
+    kept.begin("t0", "1", 9000)  # sent again
     assert kept.mine("1") == ["t0", "t4", "t3", "t2", "t1"]
     assert run(kept, kept.amine("1", 2)) == kept.mine("1", limit=2) == ["t0", "t4"]
     assert kept.mine("nobody") == []
@@ -281,14 +294,14 @@ def test_records_do_not_live_for_ever(redis_store: RedisStore, settings: Any) ->
     assert 7195 < lifetime("t") <= 7200
     save(redis_store, key="orphan", owner="", state="SUCCESS")
     assert 595 < lifetime("orphan") <= 600
-    redis_store.add_to_mine("1", "t", 1)
+    redis_store.begin("t", "1", 1)
     assert client.ttl("progress-tests:mine:1") > 0
 
 
 def test_nothing_is_stored_outside_the_prefix(redis_store: RedisStore) -> None:
     """Several sites share one Redis: every key begins with the site's own prefix."""
     queue(redis_store)
-    redis_store.add_to_mine("1", "t", 1)
+    redis_store.begin("t", "1", 1)
     log(redis_store, 1)
     assert {key.split(b":")[0] for key in redis_store.client(1).scan_iter()} == {b"progress-tests"}
 
@@ -304,10 +317,13 @@ def test_somebody_elses_hash_is_no_record(redis_store: RedisStore) -> None:
 
 
 def test_a_key_of_another_type_fails_that_write_alone(redis_store: RedisStore) -> None:
-    """A write on a key that is no hash says that the store is unavailable, not something stranger."""
+    """A write on a key that is no hash is answered as damaged; the store stays open and its neighbours are stored."""
     redis_store.client(1).set("progress-tests:task:t", "text")
-    with pytest.raises(StoreUnavailable):
-        queue(redis_store)
+    assert queue(redis_store).status is Status.DAMAGED
+    writes = [Write("queue", key, {"owner": "1", "body": '"id":"x"'}) for key in ("t", "sound")]
+    answers = run(redis_store, redis_store.awrite_many(writes))
+    assert [answer.status for answer in answers] == [Status.DAMAGED, Status.ACCEPTED]
+    assert [record is not None for record in redis_store.load_many(["t", "sound"])] == [False, True]
 
 
 # --- Redis away --------------------------------------------------------------------------------------------

@@ -372,3 +372,89 @@ def test_stopped_publisher_is_followed_by_another() -> None:
         record = get_store().load(key)
         assert record is not None
         assert record.state == "FAILURE"
+
+
+def test_end_of_a_quiet_task_that_could_not_be_stored_is_tried_again(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A task that was asked to call does so once, at its end; one failed save must not lose that."""
+    monkeypatch.setattr(publisher, "RETRY_AFTER", 0.05)
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    wait_until(lambda: store.load("t"), 5, "it has started")
+    bridge._pacing.hurry(reporter)
+    bridge.wake()
+    wait_until(lambda: reporter.attention, 5, "nobody looks at it any more")
+    store.error = StoreUnavailable()
+    reporter.become(State.SUCCESS)
+    wait_until(lambda: bridge._retry_at, 5, "the save has failed")
+    store.error = None
+    assert wait_until(lambda: (found := store.load("t")) and found.ended and found, 5, "it is written")
+
+
+def test_log_line_that_comes_just_before_the_end_is_stored(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While earlier lines are on their way the task logs its last one and ends: both are there."""
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    append = store.aappend_logs
+
+    async def slowly(key: str, lines: Any, *, ended: bool = False) -> str:
+        if not ended:
+            reporter.log("the last words")
+            reporter.become(State.SUCCESS)
+        return await append(key, list(lines), ended=ended)
+
+    monkeypatch.setattr(store, "aappend_logs", slowly)
+    reporter.log("the first words")
+    bridge.follow(reporter)
+    wait_until(lambda: (found := store.load("t")) and found.ended, 5, "it has ended")
+    assert [line["text"] for line in store.logs("t").lines] == ["the first words", "the last words"]
+
+
+def test_layer_that_hangs_delays_no_save_and_no_exit(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One hint waits a second; then hints are given up for a while, and what is stored does not wait for them."""
+
+    async def hang(self: Layer, group: str, event: dict[str, Any]) -> None:
+        await asyncio.get_running_loop().create_future()
+
+    monkeypatch.setattr(Layer, "group_send", hang)
+    monkeypatch.setattr(publisher, "SEND_TIMEOUT", 0.05)
+    bridge = publisher.get_publisher()
+    reporters = [Reporter(job(f"t{number}"), bridge.wake) for number in range(100)]
+    for reporter in reporters:
+        bridge.follow(reporter)
+        reporter.become(State.SUCCESS)
+    wait_until(
+        lambda: all((found := store.load(f"t{number}")) and found.ended for number in range(100)), 2, "all end"
+    )
+    for number in range(100):
+        bridge.announce("group", {"n": number})
+    publisher.stop()
+    wait_until(lambda: not bridge._thread.is_alive(), 1, "the thread has ended")
+
+
+def test_owner_learns_of_a_task_although_the_first_attempt_failed(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The index of somebody's tasks is written again when the store answers again."""
+    monkeypatch.setattr(publisher, "RETRY_AFTER", 0.05)
+    failures = [StoreUnavailable()]
+    add = store.aadd_to_mine
+
+    async def fails_once(owner: str, key: str, now: int) -> None:
+        if failures:
+            raise failures.pop()
+        await add(owner, key, now)
+
+    monkeypatch.setattr(store, "aadd_to_mine", fails_once)
+    bridge = publisher.get_publisher()
+    reporter = Reporter(Job("t", "tests.job", "exec", Options(), owner="7"), bridge.wake)
+    bridge.follow(reporter)
+    wait_until(lambda: store.mine("7") == ["t"], 5, "it is among the owner's tasks")
+    reporter.become(State.SUCCESS)
+    assert wait_until(lambda: (found := store.load("t")) and found.ended, 5, "and its end is stored")

@@ -152,6 +152,14 @@ def test_lost_is_refused_when_something_was_written_since() -> None:
     assert apply(newer, "lost", {"exec": "a", "seen": record.seq}, 4000) == (Status.REFUSED, newer)
 
 
+def test_live_id_is_not_taken_over_by_somebody_elses_task() -> None:
+    """A message that was sent with the id of a running task runs, but is not shown under that task's owner."""
+    record, args = started()
+    theirs = {**args, "exec": "z", "fence": 0, "n": 1, "age": 0, "owner": "2", "state": "SUCCESS"}
+    assert apply(record, "save", theirs, 3000) == (Status.REFUSED, record)
+    assert apply(record, "save", args, 4000)[0] is Status.ACCEPTED
+
+
 def test_reused_id_opens_a_new_run_after_an_end_only() -> None:
     """An id such as "nightly-report" runs again; while it runs nobody takes it over."""
     record, args = started()

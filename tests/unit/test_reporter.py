@@ -288,14 +288,15 @@ def test_meta_that_cannot_be_shown_is_refused_and_changes_nothing(meta: Any) -> 
 
 
 def test_log_lines_are_short_and_few() -> None:
-    """A line has 500 characters at most, and lines that nobody has fetched yet are 1 000 at most."""
+    """A line has 500 characters at most, and of those that nobody has fetched yet the newest 1 000 are kept."""
     reporter = Reporter(JOB)
+    for number in range(2 * LOG_BACKLOG):
+        reporter.log(f"line {number}")
     reporter.log("x" * 10_000, level="a level that nobody knows")
     reporter.log("zwölf ☃\ud800", level="\ud800")
-    for _ in range(2 * LOG_BACKLOG):
-        reporter.log("line")
     assert len(reporter.logs) == LOG_BACKLOG
-    (level, text), odd = reporter.logs[0], reporter.logs[1]
+    assert reporter.logs[0] == ("INFO", f"line {LOG_BACKLOG + 2}")
+    (level, text), odd = reporter.logs[-2], reporter.logs[-1]
     assert len(text) <= 500
     assert len(level) <= 12
     assert odd == ("\N{REPLACEMENT CHARACTER}", "zwölf ☃\N{REPLACEMENT CHARACTER}")
@@ -379,7 +380,7 @@ def test_outside_of_a_task_every_call_does_nothing() -> None:
     progress.log("line")
     progress.reset()
     assert list(progress.track(range(3))) == [0, 1, 2]
-    assert (NOBODY.current, NOBODY.total, NOBODY.logs, NOBODY.changes) == (0, None, [], 0)
+    assert (NOBODY.current, NOBODY.total, list(NOBODY.logs), NOBODY.changes) == (0, None, [], 0)
 
 
 def test_track_outside_of_a_task_costs_what_iter_costs() -> None:
@@ -403,3 +404,40 @@ def test_functions_act_on_the_running_task_of_their_context() -> None:
     assert [(each.current, len(each.logs)) for each in reporters] == [(1, 1), (2, 2)]
     assert [shown(each)["message"] for each in reporters] == ["1 steps", "2 steps"]
     assert progress.reporter() is NOBODY
+
+
+def test_cleaning_up_after_a_cancel_may_go_on_reporting() -> None:
+    """The wish is raised once on the way out; a `finally` that reports is not interrupted."""
+    reporter = Reporter(JOB)
+    reporter.ask_cancel()
+
+    def body() -> None:
+        try:
+            reporter.advance()
+        finally:
+            reporter.update(message="Tidying up")
+            reporter.advance()
+
+    with pytest.raises(TaskCancelled):
+        body()
+    assert "Tidying up" in reporter.texts(State.PROGRESS)["body"]
+
+
+def test_log_and_reset_never_raise() -> None:
+    """A logging handler is no place to be interrupted."""
+    reporter = Reporter(JOB)
+    reporter.ask_cancel()
+    reporter.log("still here")
+    reporter.reset()
+    with pytest.raises(TaskCancelled):
+        reporter.advance()
+
+
+def test_wish_to_cancel_is_raised_inside_the_body_only() -> None:
+    """What Celery calls around the body (on_success, on_failure) may report; an exception there hurts the worker."""
+    reporter = Reporter(JOB)
+    reporter.in_body = False
+    reporter.ask_cancel()
+    reporter.advance()
+    reporter.update(message="after the body")
+    assert reporter.current == 1

@@ -51,7 +51,7 @@ def queue(task_id: str, owner: str, task=countdown) -> str:
     key = progress.key(task_id)
     texts = Reporter(Job(key, task.name, "", options_of(task.name, task.run))).texts(State.PENDING)
     answer = get_store().write(Write("queue", key, {"owner": owner, **texts}))
-    get_store().add_to_mine(owner, key, answer.now)
+    get_store().begin(key, owner, answer.now)
     return key
 
 
