@@ -36,7 +36,7 @@ ifneq ($(NPM),)
 endif
 
 test: dev js ## All tests that this machine can run
-	$(PY) -m pytest --ignore tests/e2e
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e
 	# A process of its own: Playwright keeps an event loop running, which asyncio tests do not stand.
 	$(PY) -m pytest tests/e2e
 ifneq ($(NPM),)

@@ -106,6 +106,7 @@ def browser() -> Iterator[Any]:
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[left_out] = {}
     config.stash[not_run] = []
+    config.pluginmanager.register(NotRun(config.stash[not_run]))
     for marker, (need, _) in NEEDS.items():
         config.addinivalue_line("markers", f"{marker}: left out, loudly, where {need} is missing")
 
@@ -134,8 +135,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     """Note what did not run, and show the servers' logs beside a failure."""
     outcome = yield
     report = outcome.get_result()  # type: ignore[attr-defined]
-    if report.skipped or hasattr(report, "wasxfail"):
-        item.config.stash[not_run].append(item.nodeid)
     if report.failed:
         for server in processes.started:
             tail = "\n".join(server.output().splitlines()[-LOG_TAIL:])
@@ -147,9 +146,29 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     processes.started[:] = [server for server in processes.started if server.alive]
 
 
+class NotRun:
+    """Notes what did not run. Reports reach the process that decides, also when others run the tests."""
+
+    def __init__(self, found: list[str]) -> None:
+        self.found = found
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped or hasattr(report, "wasxfail"):
+            self.found.append(report.nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """What one of several processes has left out, all of them have."""
+    node.config.stash[left_out].update(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """Where CI is set, a skipped or expected-to-fail test is a failure. So is a run of no tests at all."""
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["left_out"] = session.config.stash[left_out]
+        return
     if CI and session.config.stash[not_run] and exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     # Everything that was chosen needs what this machine lacks: said below, and no failure of this run.
