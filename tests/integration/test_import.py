@@ -61,6 +61,9 @@ class Recorder(Reporter):
         if self.cancel_at is not None and self.total and self.current == self.cancel_at:
             self.ask_cancel()
         super()._attend()
+
+    def _call(self) -> None:
+        super()._call()
         self.attention = True
 
 
