@@ -6,7 +6,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from .permissions import Claim, Rights, Viewer, rights
+from .claims import Claim
+from .permissions import Rights, Viewer, rights
 from .tokens import WatchToken, read_token
 
 MAX_TOKENS: Final = 100  # per connection; the oldest are forgotten

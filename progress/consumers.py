@@ -29,7 +29,7 @@ from .servers import Flow
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT: Final = 15.0  # seconds
+HEARTBEAT: Final = 10.0  # seconds; at least every 15 s is promised, however slow this process or the reader is
 LOOK_AT_SESSION: Final = 30.0  # seconds; with the cache's 30 s a logout is seen within 60 s
 TOKEN_WAIT: Final = 5.0  # seconds that the single-task URL waits for a first message with a token
 
@@ -49,6 +49,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.outbox = Outbox(send, self.flow, self.hub.now)
         self.conversation = Conversation(self.hub, self.outbox, self)
         self.allowance = messages.Allowance()
+        self.allowance_of_ids = messages.Allowance(messages.IDS_BURST, messages.IDS_PER_SECOND)
         self.chores: set[asyncio.Task[None]] = set()
         self.closed = False
         try:
@@ -137,7 +138,11 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _answer(self, text: str) -> None:
         try:
-            await self.conversation.answer(messages.parse(text))
+            message = messages.parse(text)
+            if not self.allowance_of_ids.take(time.monotonic(), len(message.ids)):
+                await self.close(TOO_MANY)
+                return
+            await self.conversation.answer(message)
         except ProtocolError:
             await self.close(PROTOCOL)
         except BadMessage as error:
@@ -188,8 +193,11 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _wait_for_token(self) -> None:
         await asyncio.sleep(TOKEN_WAIT)
-        if not await self.conversation.watch_address():
-            await self.close(NOTHING_HERE)
+        try:
+            if not await self.conversation.watch_address():
+                await self.close(NOTHING_HERE)
+        except StoreUnavailable:
+            await self._come_back_later()
 
     async def _beat(self) -> None:
         while True:

@@ -13,15 +13,17 @@ from typing import Any, Final, Protocol
 
 from . import snapshot
 from .access import Access
+from .claims import Claim
 from .conf import conf
 from .control import acancel
 from .exceptions import InvalidToken
-from .hub import Hub, Watcher
+from .hub import Hub
 from .log_tails import LogTails
 from .messages import Message
 from .outbox import Outbox, Shown
-from .permissions import Claim, Viewer
+from .permissions import Viewer
 from .record import Record, Status
+from .watched import Watcher
 
 
 class Line(Watcher, Protocol):
@@ -42,6 +44,7 @@ class Conversation:
         self._staff: set[str] = set()  # of these the staff view
         self._logs = LogTails(hub.logs, self._say)
         self._mine: str | None = None  # the owner whose tasks are followed
+        self._unwanted: set[str] = set()  # of these tasks, those that the client has asked to hear no more of
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -59,6 +62,8 @@ class Conversation:
         """A task that is watched has something newer."""
         if self._closed or shown.key not in self._claims:
             return
+        if shown.claim != self._claims[shown.key] and not self._is_still_allowed(shown):
+            return
         self._outbox.put(shown, shown.key in self._staff)
         if self._logs.is_behind(shown.key, shown.logs_to):
             self._line.start(self._logs.catch_up(shown.key))
@@ -66,7 +71,8 @@ class Conversation:
     def task_found(self, key: str, record: Record) -> None:
         """The user whose tasks are followed has this unfinished one."""
         full = len(self._claims) >= conf.PROGRESS_MAX_WATCHES
-        if not self._closed and key not in self._claims and not full and record.owner == self._mine:
+        known = key in self._claims or key in self._unwanted
+        if not self._closed and not known and not full and record.owner == self._mine:
             self._claims[key] = Claim.of(record)  # it counts from now on, not when its turn comes
             self._line.start(self._watch({key: Claim.of(record)}, None))
 
@@ -95,6 +101,7 @@ class Conversation:
         if not message.ids:
             return
         names = {snapshot.address(name): name for name in message.ids}
+        self._unwanted.difference_update(names)
         allowed, refused = await self._sort_out(names)
         if refused:
             await self._refuse([names[key] for key in refused], "not_found", message.ref)
@@ -110,9 +117,11 @@ class Conversation:
         if not self.access.viewer.user:
             await self._refuse([], "not_allowed", message.ref)
             return
-        self._mine = self.access.viewer.user
+        self._mine = owner = self.access.viewer.user
+        self._unwanted.clear()
         await self._say("watching", message.ref, items=[])
-        await self._hub.follow(self._mine, self._line)
+        if self._mine == owner and not self._closed:
+            await self._hub.follow(owner, self._line)
 
     async def _unfollow_mine(self) -> None:
         followed, self._mine = self._mine, None
@@ -122,7 +131,11 @@ class Conversation:
     async def _on_unwatch(self, message: Message) -> None:
         if message.everything:
             await self._unfollow_mine()
-        await self._unwatch(list(self._claims) if message.everything else map(snapshot.address, message.ids))
+        keys = list(self._claims) if message.everything else [snapshot.address(name) for name in message.ids]
+        watched = [key for key in keys if key in self._claims]
+        if self._mine is not None:
+            self._unwanted.update(key for key in watched if self._claims[key].owner == self._mine)
+        await self._unwatch(watched)
 
     async def _on_cancel(self, message: Message) -> None:
         (name,) = message.ids
@@ -176,15 +189,39 @@ class Conversation:
         """The session's rights have changed: show what may be seen now."""
         if viewer != self.access.viewer:
             self.access.viewer = viewer
-            self._staff = {key for key, claim in self._claims.items() if self.access.rights(key, claim).staff}
+            for key in self._claims:
+                self._fit_view(key)
             await self._drop_what_is_over("not_found")
 
+    def _is_still_allowed(self, shown: Shown) -> bool:
+        """Decide again about a task whose id was used for another run: that may be somebody else's."""
+        key = shown.key
+        if shown.seq < self._claims[key].seq:
+            return False  # of the run before the one that was asked for
+        self._claims[key] = shown.claim
+        self._fit_view(key)
+        if "watch" in self.access.rights(key, shown.claim).actions:
+            return True
+        self._line.start(self._say_over(self._forget([key]), "not_found"))
+        return False
+
+    def _fit_view(self, key: str) -> None:
+        """Show from now on, and of what still waits, what may be seen now."""
+        claim = self._claims[key]
+        staff = self.access.rights(key, claim).staff
+        (self._staff.add if staff else self._staff.discard)(key)
+        self._outbox.show_as(key, staff)
+        if not self.access.may_read_logs(key, claim):
+            self._logs.drop(key)
+
     async def _sort_out(self, keys: Iterable[str]) -> tuple[dict[str, Claim], list[str]]:
-        """Which of `keys` may be watched. Unknown and forbidden cost the same one read."""
+        """Which of `keys` may be watched. Unknown and forbidden cost the same one read, what is watched none."""
         wanted = list(keys)
-        claims = {key: Claim.of(record) for key, record in (await self._hub.read(wanted)).items()}
+        claims = {key: self._claims[key] for key in wanted if key in self._claims}
+        if unread := [key for key in wanted if key not in claims]:
+            claims |= {key: Claim.of(record) for key, record in (await self._hub.read(unread)).items()}
         forbidden = self.access.over(claims)
-        allowed = {key: claim for key, claim in claims.items() if key not in forbidden}
+        allowed = {key: claims[key] for key in wanted if key in claims and key not in forbidden}
         return allowed, [key for key in wanted if key not in allowed]
 
     async def _take_token(self, message: Message, code: str) -> bool:
@@ -204,11 +241,13 @@ class Conversation:
             self._expiry = asyncio.get_running_loop().call_later(delay + 0.01, lambda: self._line.start(over()))
 
     async def _drop_what_is_over(self, code: str) -> None:
-        over = self.access.over(self._claims)
-        if over:
-            await self._unwatch(over)
-            await self._refuse(over, code, None)
+        if over := self._forget(self.access.over(self._claims)):
+            await self._say_over(over, code)
         self._wake_at_expiry()
+
+    async def _say_over(self, gone: list[str], code: str) -> None:
+        await self._leave(gone)
+        await self._refuse(gone, code, None)
 
     # --- What is watched, and what is said -----------------------------------------------------------------
 
@@ -216,15 +255,24 @@ class Conversation:
         self._claims.update(allowed)
         self._staff |= {key for key, claim in allowed.items() if self.access.rights(key, claim).staff}
         await self._say("watching", ref, items=self._items(allowed, names))
-        await self._hub.watch(allowed, self._line)
+        # A slow reader took its time with that: what was given up meanwhile must not be watched for nobody.
+        if not self._closed and (wanted := [key for key in allowed if key in self._claims]):
+            await self._hub.watch(wanted, self._line)
 
     async def _unwatch(self, keys: Iterable[str]) -> None:
+        await self._leave(self._forget(keys))
+
+    def _forget(self, keys: Iterable[str]) -> list[str]:
+        """Say nothing more about these, from this moment on. Returns those that were watched."""
         gone = [key for key in keys if self._claims.pop(key, None)]
         for key in gone:
             self._staff.discard(key)
             self._logs.drop(key)
             self._outbox.drop(key)
-        await self._hub.unwatch(gone, self._line)
+        return gone
+
+    async def _leave(self, gone: Iterable[str]) -> None:
+        await self._hub.unwatch([key for key in gone if key not in self._claims], self._line)
 
     def _items(self, keys: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
         return [self.access.item(key, self._claims[key], (names or {}).get(key, key)) for key in keys]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from channels.layers import get_channel_layer
@@ -37,6 +38,27 @@ def hint(key: str, seq: int, text: str | None = None, staff: str | None = None) 
     if text is not None:
         event["snapshot"], event["staff"] = text, staff
     return event
+
+
+def named_in(event: Any) -> tuple[str, int] | None:
+    """Which task the event is about and at which `seq`; None if it is no event of ours."""
+    try:
+        key, seq = event["id"], event["seq"]
+        ours = event["type"] == "progress.update" and isinstance(key, str) and isinstance(seq, int)
+    except (TypeError, KeyError):
+        return None
+    return (key, seq) if ours else None
+
+
+def snapshot_in(text: Any, key: str, seq: int) -> dict[str, Any] | None:
+    """The snapshot in `text` if it is one of this task and this moment."""
+    try:
+        decoded = json.loads(text) if isinstance(text, str) else None
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(decoded, dict) or decoded.get("id") != key or decoded.get("seq") != seq:
+        return None
+    return decoded
 
 
 def layer() -> Any:

@@ -10,60 +10,41 @@ Redis and a dead receiver all take the same path.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
 import weakref
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from collections.abc import Collection, Coroutine, Iterable
+from typing import Any, Final
 
 from . import groups, snapshot
+from .claims import Claim, life_of
 from .conf import conf
 from .exceptions import ProgressError, StoreUnavailable
 from .outbox import Shown
+from .pile import Pile
 from .record import Record
-from .store import LogPage, get_store, watch_writes
+from .store import MINE_LIMIT, LogPage, get_store, watch_writes
 from .subscription import Subscription
+from .watched import Followed, Watched, Watcher, shown_of
 
 logger = logging.getLogger(__name__)
 
 READ_AGAIN: Final = 1.0  # seconds after a join; by then its subscription is live
-
-
-class Watcher(Protocol):
-    """One browser connection, as the hub sees it."""
-
-    def progress_update(self, shown: Shown) -> None: ...
-    def task_found(self, key: str, record: Record) -> None: ...
-
-
-@dataclass(slots=True)
-class _Watched:
-    """A task that somebody here watches, and the newest that is known of it."""
-
-    shown: Shown | None = None
-    watchers: set[Watcher] = field(default_factory=set)
-
-
-@dataclass(slots=True)
-class _Followed:
-    """A user whose unfinished tasks somebody here wants to know of, and those that need no more looking at."""
-
-    followers: dict[Watcher, int] = field(default_factory=dict)  # since when (µs by Redis's clock)
-    ended: set[str] = field(default_factory=set)
+READ_TOGETHER: Final = 0.02  # seconds; hints that come within them are read together
+AHEAD: Final = 300_000_000  # µs that a `seq` may be ahead of Redis's clock; more is forged or damaged
 
 
 class Hub:
     """The watched tasks of one event loop. All methods belong to that loop."""
 
     def __init__(self) -> None:
-        self._tasks: dict[str, _Watched] = {}
-        self._owners: dict[str, _Followed] = {}
+        self._tasks: dict[str, Watched] = {}
+        self._owners: dict[str, Followed] = {}
         self._subscription = Subscription(self._take, self._look_at_everything)
         self._running: set[asyncio.Task[None]] = set()
-        self._to_read: set[str] = set()
+        self._to_read = Pile()
+        self._just_joined = Pile()
         self._clock = time.time_ns() // 1000 - self._ticks()  # Redis's clock minus ours, µs
         self.dropped = 0  # events in our groups that were none of ours
 
@@ -84,17 +65,20 @@ class Hub:
 
     async def watch(self, keys: Collection[str], watcher: Watcher) -> None:
         """Pass everything newer about `keys` to `watcher` from now on, beginning with what is known now."""
-        await self._start()
         fresh = [key for key in keys if key not in self._tasks]
         for key in keys:
-            watched = self._tasks.setdefault(key, _Watched())
-            if watched.shown and watcher not in watched.watchers:
-                watcher.progress_update(watched.shown)
-            watched.watchers.add(watcher)
-        if fresh:
+            self._tasks.setdefault(key, Watched()).add(watcher)
+        self._start()
+        if fresh:  # goes on when this is cancelled: others rely on it by now
+            await asyncio.shield(self._spawn(self._begin(fresh)))
+
+    async def _begin(self, fresh: Collection[str]) -> None:
+        await self._subscription.wait_connected()
+        # Whoever was registered may have been given up while the layer was waited for.
+        if fresh := [key for key in fresh if key in self._tasks]:
             await self._subscription.join(*map(groups.of_key, fresh))
             await self._look_at(fresh, wake=True)
-            self._spawn(self._look_later(fresh))
+            self._just_joined.add(*fresh)
 
     async def unwatch(self, keys: Iterable[str], watcher: Watcher) -> None:
         """Pass nothing more about `keys` to `watcher`."""
@@ -112,10 +96,12 @@ class Hub:
 
     async def follow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of the unfinished tasks of `owner`, and of those that come."""
-        await self._start()
-        self._owners.setdefault(owner, _Followed()).followers[watcher] = self._clock + self._ticks()
-        await self._subscription.join(groups.of_owner(owner))
-        await self._find(owner)
+        self._owners.setdefault(owner, Followed()).followers[watcher] = self._clock + self._ticks()
+        self._start()
+        await self._subscription.wait_connected()
+        if owner in self._owners:
+            await self._subscription.join(groups.of_owner(owner))
+            await self._find(owner)
 
     async def unfollow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of no more tasks of `owner`."""
@@ -140,82 +126,73 @@ class Hub:
 
     # --- What arrives --------------------------------------------------------------------------------------
 
-    async def _start(self) -> None:
+    def _start(self) -> None:
         if not self._running:
             self._spawn(self._subscription.run())
             self._spawn(self._read_what_was_only_hinted())
+            self._spawn(self._look_after_joining())
             self._spawn(self._sweep())
-        await self._subscription.wait_connected()
 
     def _look_at_everything(self) -> None:
-        self._to_read.update(self._tasks)
+        self._to_read.add(*self._tasks)
 
     def _take(self, event: Any) -> None:
         """Anybody who reaches Redis can write into a group: only what has our form is passed on."""
-        try:
-            key, seq = event["id"], event["seq"]
-            valid = event["type"] == "progress.update" and isinstance(key, str) and isinstance(seq, int)
-        except (TypeError, KeyError):
-            valid = False
-        if not valid:
+        key, seq = groups.named_in(event) or ("", 0)
+        if not key or self._is_impossible(seq):
             self.dropped += 1
             return
         watched = self._tasks.get(key)
-        if watched and watched.shown and not snapshot.is_newer(seq, watched.shown.seq):
+        shown = watched.shown if watched else None
+        if shown and not snapshot.is_newer(seq, shown.seq):
             return
         text, staff = event.get("snapshot"), event.get("staff")
-        if watched and isinstance(text, str) and (decoded := _checked(text, key, seq)) is not None:
-            staff = staff if isinstance(staff, str) and _checked(staff, key, seq) is not None else text
-            self._show(watched, Shown(key, seq, text, staff, logs_to=decoded.get("logs_to"), now=self.now))
-        elif watched and text is not None:
-            self.dropped += 1
-        else:
+        if watched is None or text is None:
             self._to_read.add(key)
-
-    def _show(self, watched: _Watched, shown: Shown) -> None:
-        watched.shown = shown
-        for watcher in list(watched.watchers):
-            watcher.progress_update(shown)
+        elif (decoded := groups.snapshot_in(text, key, seq)) is None:
+            self.dropped += 1
+        elif shown is None or shown.life != (life := life_of(decoded)):
+            self._to_read.add(key)  # another run of this id may be somebody else's: only the record says whose
+        else:
+            staff = staff if groups.snapshot_in(staff, key, seq) is not None else text
+            logs_to = decoded.get("logs_to")
+            newest = Shown(key, seq, text, staff, logs_to=logs_to, now=self.now, claim=shown.claim, life=life)
+            watched.show(newest)
 
     async def _read_what_was_only_hinted(self) -> None:
         while True:
-            if self._to_read:
-                keys, self._to_read = list(self._to_read), set()
-                try:
-                    self._learn(await self.read(keys))
-                except ProgressError:
-                    await asyncio.sleep(READ_AGAIN)  # the sweep finds them
-                except Exception:
-                    logger.exception("Progress that was announced could not be read")
-            await asyncio.sleep(0.02)  # hints that come together are read together
+            keys = await self._to_read.take()
+            try:
+                self._learn(await self.read(keys))
+            except ProgressError:
+                await asyncio.sleep(READ_AGAIN)  # the sweep finds them
+            except Exception:
+                logger.exception("Progress that was announced could not be read")
+            await asyncio.sleep(READ_TOGETHER)
 
     def _learn(self, records: dict[str, Record]) -> None:
         for key, record in records.items():
             watched = self._tasks.get(key)
-            if watched and (watched.shown is None or snapshot.is_newer(record.seq, watched.shown.seq)):
+            if watched and self._is_news(record, watched.shown):
                 try:
-                    shown = self._shown(key, record)
-                except ValueError:
+                    shown = shown_of(key, record, self.now)
+                except (ValueError, RecursionError):
                     self.dropped += 1  # somebody damaged it; the others are read all the same
                     continue
-                self._show(watched, shown)
+                watched.show(shown)
             if followed := self._owners.get(record.owner):
-                self._tell_followers(followed, key, record)
+                followed.tell(key, record)
 
-    def _tell_followers(self, followed: _Followed, key: str, record: Record) -> None:
-        # Told once more when it has ended meanwhile: it may have been too brief to be seen unfinished.
-        for follower, since in list(followed.followers.items()):
-            if not record.ended or record.finished_at > since:
-                follower.task_found(key, record)
-        if record.ended:
-            followed.ended.add(key)
-        else:
-            followed.ended.discard(key)
+    def _is_impossible(self, seq: int) -> bool:
+        return seq > self._clock + self._ticks() + AHEAD
 
-    def _shown(self, key: str, record: Record) -> Shown:
-        text = record.text()
-        logs_to = json.loads(text).get("logs_to")
-        return Shown(key, record.seq, text, record.text(staff=True), logs_to=logs_to, now=self.now)
+    def _is_news(self, record: Record, shown: Shown | None) -> bool:
+        """True if `record` has something other than what is shown. Clients decide by `seq` what they show."""
+        if shown is None or snapshot.is_newer(record.seq, shown.seq):
+            return record.seq > 0
+        if record.seq == shown.seq:
+            return Claim.of(record) != shown.claim
+        return record.seq > 0 and self._is_impossible(shown.seq)
 
     # --- Looking again -------------------------------------------------------------------------------------
 
@@ -224,19 +201,23 @@ class Hub:
         answers = await get_store().awrite_many(watch_writes(keys, 3 * conf.PROGRESS_SWEEP_INTERVAL))
         changed = []
         for key, answer in zip(keys, answers, strict=True):
-            self._clock = answer.now - self._ticks()
+            if answer.now:  # not of a damaged key
+                self._clock = answer.now - self._ticks()
             watched = self._tasks.get(key)
-            if wake:
-                await self.tell_worker(answer.head, key)
-            known = watched.shown.seq if watched and watched.shown else 0
-            if snapshot.is_newer(answer.head.seq, known):
+            if self._is_news(answer.head, watched.shown if watched else None):
                 changed.append(key)
         if changed:
             self._learn(await self.read(changed))
+        if wake:  # together: a layer that hangs costs all of them one time-out
+            await asyncio.gather(
+                *(self.tell_worker(answer.head, key) for key, answer in zip(keys, answers, strict=True))
+            )
 
-    async def _look_later(self, keys: Collection[str]) -> None:
-        await asyncio.sleep(READ_AGAIN)
-        await self._look_if_possible([key for key in keys if key in self._tasks])
+    async def _look_after_joining(self) -> None:
+        while True:
+            keys = await self._just_joined.take()
+            await asyncio.sleep(READ_AGAIN)
+            await self._look_if_possible([key for key in keys if key in self._tasks])
 
     async def _sweep(self) -> None:
         while True:
@@ -260,34 +241,21 @@ class Hub:
 
     async def _find(self, owner: str) -> None:
         """Read those of the user's tasks that may be unfinished and that not all followers watch."""
-        followed = self._owners.get(owner, _Followed())
-        wanted = []
-        for key in await get_store().amine(owner):
-            watched = self._tasks.get(key)
-            if key not in followed.ended and not (watched and followed.followers.keys() <= watched.watchers):
-                wanted.append(key)
+        keys = await get_store().amine(owner, MINE_LIMIT)
+        wanted = self._owners.get(owner, Followed()).to_read(keys, self._tasks)
         if wanted:
             self._learn(await self.read(wanted))
 
-    def _spawn(self, work: Any) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # who waited for it may be gone
+        return task
 
     @staticmethod
     def _ticks() -> int:
         return time.monotonic_ns() // 1000
-
-
-def _checked(text: str, key: str, seq: int) -> dict[str, Any] | None:
-    """The snapshot in `text` if it is one of this task and this moment."""
-    try:
-        decoded = json.loads(text)
-    except ValueError:
-        return None
-    if not isinstance(decoded, dict) or decoded.get("id") != key or decoded.get("seq") != seq:
-        return None
-    return decoded
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()

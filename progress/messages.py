@@ -14,6 +14,8 @@ MAX_FRAME_BYTES: Final = 16 * 1024
 MAX_IDS: Final = 500  # in one message
 FRAMES_PER_SECOND: Final = 20.0  # sustained
 BURST: Final = 60  # frames at once, for a page that has just opened
+IDS_PER_SECOND: Final = 100.0  # sustained: what a frame costs depends on how many tasks it names
+IDS_BURST: Final = 1000  # ids at once
 CURSOR: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # of a Redis stream: milliseconds and a number
 
 
@@ -128,16 +130,18 @@ def _text(name: str, value: Any) -> str:
 
 @dataclass(slots=True)
 class Allowance:
-    """A bucket that holds back floods: `BURST` frames, refilled at `FRAMES_PER_SECOND`."""
+    """A bucket that holds back floods: `burst` at once, refilled at `per_second`. Counts frames by default."""
 
-    left: float = BURST
-    at: float = field(default=0.0)
+    burst: float = BURST
+    per_second: float = FRAMES_PER_SECOND
+    left: float = field(default=0.0, init=False)
+    at: float = field(default=0.0, init=False)
 
-    def take(self, now: float) -> bool:
-        """Use one frame at the time `now` (s, monotonic); False when there is none left."""
-        self.left = min(BURST, self.left + (now - self.at) * FRAMES_PER_SECOND) if self.at else self.left
+    def take(self, now: float, count: int = 1) -> bool:
+        """Use so many at the time `now` (s, monotonic); False when there are not that many left."""
+        self.left = min(self.burst, self.left + (now - self.at) * self.per_second) if self.at else self.burst
         self.at = now
-        if self.left < 1:
+        if self.left < count:
             return False
-        self.left -= 1
+        self.left -= count
         return True

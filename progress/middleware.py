@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any, Final
 
@@ -16,9 +16,12 @@ from django.conf import settings
 from django.contrib.auth import get_user
 from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponseBase
+from django.http.cookie import parse_cookie
 
 from .owners import current_request
 from .permissions import Viewer, viewer_of
+
+logger = logging.getLogger(__name__)
 
 LOOKUP_TIMEOUT: Final = 2.0  # seconds; a database that takes longer makes a socket wait no longer than that
 CACHE_SECONDS: Final = 30.0  # how long a session's viewer is believed; logging out is seen within 60 s
@@ -29,7 +32,11 @@ _lookups: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="progress
 
 
 class OwnerMiddleware:
-    """Django middleware: tasks sent while a request is handled belong to its user. Sync and async."""
+    """Django middleware: tasks sent while a request is handled belong to its user. Sync and async.
+
+    For async views who has a session cookie is looked up before the view: the session counts as accessed, so such
+    answers carry ``Vary: Cookie``. If the look-up fails, the request goes on and its tasks belong to nobody.
+    """
 
     sync_capable = True
     async_capable = True
@@ -55,12 +62,18 @@ class OwnerMiddleware:
     def _before_view(self, request: HttpRequest, view: Callable[..., Any], *_args: Any) -> None:
         # Under WSGI too an async view runs in an event loop, which cannot ask the database for a lazy user.
         if iscoroutinefunction(view) and settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "user"):
-            _ = request.user.pk
+            try:
+                _ = request.user.pk
+            except Exception as error:  # noqa: BLE001 (the view may need no user; if it does, it meets this itself)
+                logger.debug("A request goes on without an owner: %r", error)
 
     async def _acall(self, request: HttpRequest) -> HttpResponseBase:
         # An event loop cannot ask the database when the task is sent; who has no session costs nothing here.
         if settings.SESSION_COOKIE_NAME in request.COOKIES and hasattr(request, "auser"):
-            request.progress_user = await request.auser()  # type: ignore[attr-defined]
+            try:
+                request.progress_user = await request.auser()  # type: ignore[attr-defined]
+            except Exception as error:  # noqa: BLE001 (the view may need no user; if it does, it meets this itself)
+                logger.debug("A request goes on without an owner: %r", error)
         token = current_request.set(request)
         try:
             response: HttpResponseBase = await self.get_response(request)
@@ -112,19 +125,26 @@ def _look_up(session_key: str) -> Viewer:
     close_old_connections()
     try:
         request = HttpRequest()
-        request.session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+        request.session = _read_only(session_key)
         return viewer_of(get_user(request))
     finally:
         close_old_connections()
 
 
+def _read_only(session_key: str) -> Any:
+    """The site's session, which looking does not change.
+
+    Django gives a session a new key when it was signed with an old `SECRET_KEY`, and empties one that does not
+    fit its user. A socket cannot tell the browser its new cookie, so here either would log the user out.
+    """
+    session = import_module(settings.SESSION_ENGINE).SessionStore(session_key)
+    for name in ("save", "cycle_key", "flush", "delete"):
+        # On the instance: a subclass would have another `key_salt`, and with that could read nothing.
+        setattr(session, name, lambda *_args, **_kwargs: None)
+    return session
+
+
 def _session_key(headers: list[tuple[bytes, bytes]]) -> str | None:
-    cookies: SimpleCookie = SimpleCookie()
-    for name, value in headers:
-        if name == b"cookie":
-            try:
-                cookies.load(value.decode("latin1"))
-            except CookieError:
-                return None
-    morsel = cookies.get(settings.SESSION_COOKIE_NAME)
-    return morsel.value if morsel else None
+    """Cookies as Django reads them: an odd one of another program must not hide ours."""
+    cookies = "; ".join(value.decode("latin1") for name, value in headers if name == b"cookie")
+    return parse_cookie(cookies).get(settings.SESSION_COOKIE_NAME) or None

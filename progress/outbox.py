@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from .claims import NOBODYS, Claim, Life
 from .servers import Flow, wire
 
 logger = logging.getLogger(__name__)
@@ -19,16 +20,41 @@ FRAME_BYTES: Final = 64 * 1024  # several snapshots share a frame up to about th
 
 
 class Shown:
-    """A snapshot on its way to many readers: encoded once per view, framed once per moment."""
+    """A snapshot on its way to many readers: encoded once per view, framed once per moment.
 
-    __slots__ = ("_framed_at", "_frames", "_now", "_wires", "key", "logs_to", "public", "seq", "staff")
+    `claim` decides who may see it. `life` tells this run of the task from others of the same id.
+    """
+
+    __slots__ = (
+        "_framed_at",
+        "_frames",
+        "_now",
+        "_wires",
+        "claim",
+        "key",
+        "life",
+        "logs_to",
+        "public",
+        "seq",
+        "staff",
+    )
 
     def __init__(
-        self, key: str, seq: int, public: str, staff: str, *, logs_to: str | None, now: Callable[[], str]
+        self,
+        key: str,
+        seq: int,
+        public: str,
+        staff: str,
+        *,
+        logs_to: str | None,
+        now: Callable[[], str],
+        claim: Claim = NOBODYS,
+        life: Life | None = None,
     ) -> None:
         self.key, self.seq = key, seq
         self.public, self.staff = public, staff
         self.logs_to = logs_to
+        self.claim, self.life = claim, life
         self._now = now
         self._framed_at = 0.0
         self._frames: dict[bool, str] = {}
@@ -83,6 +109,11 @@ class Outbox:
         if self._begun is None and (self._task is None or self._task.done()):
             # In the next turn of the loop: what else arrives in this one replaces it, or shares its frame.
             self._begun = asyncio.get_running_loop().call_soon(self._begin)
+
+    def show_as(self, key: str, staff: bool) -> None:
+        """Say what still waits about this task in this view."""
+        if key in self._waiting:
+            self._waiting[key] = (self._waiting[key][0], staff)
 
     def drop(self, key: str) -> None:
         """Say nothing more about this task."""

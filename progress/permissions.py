@@ -7,9 +7,10 @@ by staff with ``task_progress.cancel_taskrun``, and both as far as a watch token
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
+from .claims import Claim
 from .owners import owner_id
 from .record import Record
 from .tokens import WatchToken
@@ -30,22 +31,10 @@ class Viewer:
         """True if this viewer may "watch" or "cancel" the task; False if there is no such task."""
         return record is not None and action in rights("", Claim.of(record), self).actions
 
-    def staff(self, record: Record) -> bool:
-        """True if this viewer sees the staff view of the task."""
+    @property
+    def staff(self) -> bool:
+        """True if this viewer sees the staff view, of any task."""
         return VIEW in self.permissions
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What of a record decides who may see it."""
-
-    owner: str
-    tree: str
-
-    @classmethod
-    def of(cls, record: Record) -> Claim:
-        """The claim in a record."""
-        return cls(record.owner, record.tree)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +44,6 @@ class Rights:
     actions: frozenset[str] = frozenset()
     staff: bool = False
     until: str | None = None
-    tokens: tuple[WatchToken, ...] = field(default=())
 
 
 def viewer_of(user: Any) -> Viewer:
@@ -75,7 +63,7 @@ def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] 
         actions.add("watch")
         if CANCEL in viewer.permissions:
             actions.add("cancel")
-    covering = tuple(token for token in tokens if not token.expired and token.key in (key, claim.tree) and token.key)
+    covering = [token for token in tokens if not token.expired and token.key in (key, claim.tree) and token.key]
     if "watch" in actions:
         until = None
     else:
@@ -83,4 +71,4 @@ def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] 
         until = max(lasting, key=lambda token: token.expires).until if lasting else None
     for token in covering:
         actions |= token.actions
-    return Rights(frozenset(actions), VIEW in viewer.permissions, until, covering)
+    return Rights(frozenset(actions), viewer.staff, until)

@@ -66,7 +66,7 @@ function operations.save()
   local first = fence == 0 and (not exists or old.exec ~= a.exec)
   if first then
     local since = math.max(old.started_at, old.queued_at)
-    if exists and began < since and since <= now then return 'fenced' end
+    if old.fence > 0 and began < since and since <= now then return 'fenced' end
     -- Nobody shows somebody else's run under this owner's name by sending a task with the same id.
     if exists and not ended and old.owner ~= (a.owner or '') then return 'refused' end
   elseif exists then

@@ -176,9 +176,10 @@ def _save(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
     fence, began = args["fence"], now - args.get("age", 0)
     first = fence == 0 and (old is None or old.exec != args["exec"])
     if first:
-        # An execution that could not speak until now must not overtake one that started after it. A fence
-        # ahead of the clock tells nothing: Redis's clock was set back.
-        if old is not None and began < max(old.started_at, old.queued_at) <= now:
+        # An execution that could not speak until now must not overtake one that started after it, nor enter the
+        # run that was queued after it. A time ahead of the clock tells nothing: Redis's clock was set back. Nor
+        # does the first run's queueing (no fence yet): Redis may have been told of it late.
+        if old is not None and old.fence and began < max(old.started_at, old.queued_at) <= now:
             return Status.FENCED, old
         # Nobody shows somebody else's run under this owner's name by sending a task with the same id.
         if old is not None and not old.ended and old.owner != args.get("owner", ""):

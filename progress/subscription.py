@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 
 RESTART_AFTER: Final = 0.5  # seconds between two attempts to get a channel
 START_WAIT: Final = 1.0  # seconds that a first watcher waits for the layer; without it the sweep serves
+CALL_TIMEOUT: Final = 1.0  # seconds for one call of a layer that may hang
 CANARY: Final = "progress.canary"
 CANARY_INTERVAL: Final = 2.0  # seconds
 CANARIES: Final = 3  # that did not come back, in a row; then we are deaf
@@ -84,12 +85,14 @@ class Subscription:
 
     async def mend(self) -> None:
         """Try again what failed: a layer that was away took neither joins nor leaves."""
-        await self._settle(self._groups ^ self._joined)
+        if not self._changes:  # while it hangs they must not pile up
+            await self._settle(self._groups ^ self._joined)
 
     async def send(self, group: str, event: dict[str, Any]) -> None:
         """Send a hint; it may be lost."""
         try:
-            await (self._layer or groups.layer()).group_send(group, event)
+            async with asyncio.timeout(CALL_TIMEOUT):
+                await (self._layer or groups.layer()).group_send(group, event)
         except Exception as error:  # noqa: BLE001 (the record has the truth; this was a hint)
             logger.debug("A progress hint was lost: %r", error)
 
@@ -135,9 +138,9 @@ class Subscription:
             try:
                 event = await self._layer.receive(self._channel)
                 unreadable = 0
-            except ValueError:
-                # Anybody who reaches Redis can write into a group. A layer that is dead raises something else;
-                # should it raise this, it must not keep the loop busy.
+            except (ValueError, TypeError, LookupError, AttributeError):
+                # Anybody who reaches Redis can write into a group, what is no dict too. A layer that is dead raises
+                # something else; should it raise one of these, it must not keep the loop busy.
                 event, unreadable = None, unreadable + 1
                 if unreadable >= UNREADABLE:
                     raise
@@ -147,14 +150,16 @@ class Subscription:
                 self._take(event)
 
     async def _disconnect(self, *, ours: bool) -> None:
-        """Give up the channel. What it leaves behind in the site's own layer stays there, nobody reads it."""
+        """Give up the channel, within a second: what a layer in trouble does not take is left behind there."""
         self._connected.clear()
-        self._channel = ""
-        self._joined.clear()
-        if ours and hasattr(self._layer, "flush"):
-            with contextlib.suppress(Exception):
-                async with asyncio.timeout(START_WAIT):
+        channel, self._channel = self._channel, ""
+        joined, self._joined = self._joined, set()
+        with contextlib.suppress(Exception):
+            async with asyncio.timeout(START_WAIT):
+                if ours and hasattr(self._layer, "flush"):
                     await self._layer.flush()
+                else:  # the site's own layer is not ours to empty
+                    await asyncio.gather(*(self._layer.group_discard(name, channel) for name in joined))
 
     async def _settle(self, names: Iterable[str]) -> None:
         """Join or leave these groups, as they are wanted by then.
@@ -174,11 +179,18 @@ class Subscription:
                 if not self._channel or wanted == (name in self._joined):
                     continue
                 try:
-                    if wanted:
-                        await self._layer.group_add(name, self._channel)
-                        self._joined.add(name)
-                    else:
-                        await self._layer.group_discard(name, self._channel)
-                        self._joined.discard(name)
+                    async with asyncio.timeout(CALL_TIMEOUT):
+                        await self._join_or_leave(name, wanted)
+                except TimeoutError:
+                    logger.debug("The channel layer hangs; the sweep goes on with %s", name)
+                    return
                 except Exception as error:  # noqa: BLE001 (a layer may raise anything; the sweep mends it)
                     logger.debug("A progress group could not be joined or left: %r", error)
+
+    async def _join_or_leave(self, name: str, wanted: bool) -> None:
+        if wanted:
+            await self._layer.group_add(name, self._channel)
+            self._joined.add(name)
+        else:
+            await self._layer.group_discard(name, self._channel)
+            self._joined.discard(name)

@@ -10,13 +10,14 @@ from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.cache import patch_vary_headers
 from django.utils.http import parse_etags
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
-from django.views.decorators.http import require_GET, require_POST
+from django.views.decorators.http import require_POST, require_safe
 
 from . import snapshot
+from .claims import Claim
 from .conf import conf
 from .control import cancel as ask_cancel
 from .exceptions import InvalidToken, ProgressError, StoreUnavailable
-from .permissions import Claim, Rights, Viewer, rights, viewer_of
+from .permissions import Rights, Viewer, rights, viewer_of
 from .record import Record, Status
 from .store import get_store
 from .tokens import WatchToken, read_token
@@ -43,7 +44,7 @@ def _answers_json(view: View) -> View:
     return answer
 
 
-@require_GET
+@require_safe
 @_answers_json
 def one(request: HttpRequest, task_id: str) -> HttpResponse:
     """The snapshot of one task."""
@@ -62,12 +63,12 @@ def one(request: HttpRequest, task_id: str) -> HttpResponse:
     return HttpResponse(text, content_type="application/json", headers={"ETag": etag})
 
 
-@require_GET
+@require_safe
 @_answers_json
 def several(request: HttpRequest) -> HttpResponse:
     """Snapshots of the tasks that ``?id=`` names, or of one's own (``?mine=1``); what may not be seen is left out."""
     viewer, tokens = _who(request)
-    if "mine" in request.GET:
+    if request.GET.get("mine") in ("1", "true"):
         keys = get_store().mine(viewer.user) if viewer.user else []
     else:
         keys = [snapshot.address(name) for name in request.GET.getlist("id") if name]
@@ -105,13 +106,13 @@ def _cancel(request: HttpRequest, task_id: str) -> HttpResponse:
 _protected_cancel = csrf_protect(_cancel)
 
 
-@require_GET
+@require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
     """This process answers. Redis being away is no fault of this process, so it does not count here."""
     return HttpResponse("ok\n", content_type="text/plain")
 
 
-@require_GET
+@require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
     """This process answers and reaches the store."""
     try:

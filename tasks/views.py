@@ -52,7 +52,7 @@ def run(request: HttpRequest, key: str) -> HttpResponse:
     upload = Upload.objects.filter(start__task_id=key).first()
     context = {
         "key": key,
-        "snapshot": record.snapshot(staff=viewer.staff(record)),
+        "snapshot": record.snapshot(staff=viewer.staff),
         "may": [action for action in ("watch", "cancel") if viewer.may(action, record)],
         "outcome_url": upload.get_absolute_url() if upload and _may_see(request, upload) else None,
     }
@@ -146,7 +146,7 @@ def _my_runs(request: HttpRequest) -> tuple[list[dict[str, Any]], bool]:
         {
             "key": key,
             "url": reverse("run", args=[key]),
-            "snapshot": record.snapshot(staff=viewer.staff(record)),
+            "snapshot": record.snapshot(staff=viewer.staff),
         }
         for key, record in zip(keys, records, strict=True)
         if record is not None and viewer.may("watch", record)

@@ -276,3 +276,21 @@ def adds(*numbers: Any) -> int:
 @shared_task
 def sends_a_child() -> str:
     return str(quick.delay().id)
+
+
+# --- What reporting costs --------------------------------------------------------------------------------------
+
+
+@shared_task
+@progress.options(title="Measure")
+def measures_calls(path: str, seconds: float = 1.0) -> float:
+    """Reports for `seconds`, and on until the file `path` exists; returns what the dearest call took (s)."""
+    dearest, end = 0.0, time.monotonic() + seconds
+    while time.monotonic() < end or not Path(path).exists():
+        began = time.monotonic()
+        progress.advance()
+        progress.update(message="still here", total=10_000)
+        progress.log("still here")
+        dearest = max(dearest, time.monotonic() - began)
+        time.sleep(0.005)
+    return dearest

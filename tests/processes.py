@@ -518,6 +518,7 @@ def disconnect() -> None:
         consumer = getattr(backend, "result_consumer", None)
         if consumer is not None and consumer._pubsub is not None:
             consumer.stop()
+            consumer.subscribed_to.clear()  # results that are collected later would connect once more
         if hasattr(getattr(backend, "client", None), "close"):  # the memory backend has nothing to close
             backend.client.close()
     app._backend_cache = None

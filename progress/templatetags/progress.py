@@ -10,8 +10,9 @@ from django import template
 from django.template import Context
 from django.urls import get_script_prefix
 
+from progress.claims import Claim
 from progress.exceptions import InvalidToken, ProgressError
-from progress.permissions import Claim, rights, viewer_of
+from progress.permissions import rights, viewer_of
 from progress.snapshot import State, address
 from progress.store import get_store
 from progress.tokens import read_token

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +15,6 @@ from progress.record import Status
 from tests import jobs
 from tests.processes import Site, wait_until
 from tests.watching import History, end_of, record_of, running, send, when
-
-
-@pytest.fixture(autouse=True)
-def no_result_outlives_its_connection(site: Site) -> Iterator[None]:
-    """Celery's results of workflows are cycles, and unsubscribe when they are collected."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

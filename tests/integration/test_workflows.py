@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +14,6 @@ from progress.store import get_store
 from tests import jobs
 from tests.processes import Site
 from tests.watching import History, end_of, record_of, running, send, when
-
-
-@pytest.fixture(autouse=True)
-def no_result_outlives_its_connection(site: Site) -> Iterator[None]:
-    """Celery's results of workflows are cycles, and unsubscribe when they are collected."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture

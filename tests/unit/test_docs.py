@@ -230,7 +230,11 @@ def test_limits_are_those_of_the_code() -> None:
     assert limits["a frame"].startswith(f"{messages.MAX_FRAME_BYTES // 1024} KB")
     assert f"{messages.FRAMES_PER_SECOND:.0f} per second sustained, {messages.BURST} at once" in limits["frames"]
     assert limits["ids in one message"] == str(messages.MAX_IDS)
-    assert f"at least every {consumers.HEARTBEAT:.0f} s" in section("docs/protocol.md", "Server to client")
+    ids = f"{messages.IDS_PER_SECOND:.0f} per second sustained, {messages.IDS_BURST} at once"
+    assert ids in limits["ids in all messages"]
+    promised = re.search(r"at least every ([0-9]+) s", section("docs/protocol.md", "Server to client"))
+    assert promised
+    assert int(promised[1]) > consumers.HEARTBEAT
     assert f"waits {consumers.TOKEN_WAIT:.0f} s for a first message" in section("docs/protocol.md", "WebSocket")
 
 

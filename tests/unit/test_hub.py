@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import builtins
 import json
 import random
 import re
+import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -67,7 +70,7 @@ class Layer(InMemoryChannelLayer):
         if self.trouble.get("deaf") is self:
             await asyncio.Event().wait()
         if isinstance(event.get("raise"), str):
-            raise {"ValueError": ValueError, "ConnectionError": ConnectionError}[event["raise"]]("poison")
+            raise getattr(builtins, event["raise"])("poison")
         return event
 
     async def flush(self) -> None:
@@ -156,6 +159,12 @@ async def push(task: ActedTask, event: dict[str, Any] | None = None) -> None:
     assert record is not None
     event = event or groups.hint(task.key, record.seq, record.text(), record.text(staff=True))
     await layer().group_send(groups.of_key(task.key), event)
+
+
+async def push_to(its_layer: Layer, event: dict[str, Any]) -> None:
+    """Into every group that this instance knows."""
+    for group in list(its_layer.groups):
+        await its_layer.group_send(group, event)
 
 
 def joined() -> set[str]:
@@ -265,8 +274,6 @@ async def _note(sent: list[Any], group: str, event: dict[str, Any]) -> None:
 
 
 def _of_process(record: Record | None, process: str) -> Record:
-    from dataclasses import replace
-
     assert record is not None
     return replace(record, process=process)
 
@@ -345,6 +352,7 @@ async def test_a_million_stale_events_change_nothing(the_hub: Hub) -> None:
 
 # --- Strangers ---------------------------------------------------------------------------------------------
 
+FAIR = time.time_ns() // 1000 + 60_000_000  # a number that a running task might have
 POISON: list[Any] = [
     None,
     5,
@@ -363,10 +371,13 @@ POISON: list[Any] = [
     {"type": "progress.update", "id": "t", "seq": 2**60, "snapshot": 5},
     {"type": "progress.update", "id": "t", "seq": 2**60, "snapshot": '{"id":"other","seq":1152921504606846976}'},
     {"type": "progress.update", "id": "t", "seq": 2**60, "snapshot": '{"id":"t","seq":1}'},
+    {"type": "progress.update", "id": "t", "seq": 2**60, "snapshot": f'{{"id":"t","seq":{2**60}}}'},
+    {"type": "progress.update", "id": "t", "seq": FAIR, "snapshot": "["},
+    {"type": "progress.update", "id": "t", "seq": FAIR, "snapshot": "[" * 200_000},
 ]
 
 
-@pytest.mark.parametrize("event", POISON, ids=str)
+@pytest.mark.parametrize("event", POISON, ids=lambda event: str(event)[:90])
 async def test_what_is_not_ours_is_dropped_and_counted(the_hub: Hub, event: Any) -> None:
     """It is shown to nobody and raises nothing; the next event is passed on."""
     task, watcher = silent("t"), Watcher()
@@ -395,6 +406,39 @@ async def test_a_number_from_the_future_hides_nothing_without_a_snapshot(the_hub
     the_hub._take(groups.hint("t", 2**62))
     task.end()
     await until(lambda: watcher.newest("t") == task.head.seq)
+
+
+async def test_a_damaged_number_in_a_record_is_healed_with_the_record(the_hub: Hub, surroundings: FrailStore) -> None:
+    """What was shown with an impossible number is replaced as soon as the record is sound again."""
+    task, watcher = silent("t").run(1, 2), Watcher()
+    sound = surroundings._records["t"]
+    surroundings._records["t"] = replace(sound, seq=2**60)
+    await the_hub.watch(["t"], watcher)
+    assert watcher.newest("t") == 2**60
+    surroundings._records["t"] = sound
+    await until(lambda: watcher.newest("t") == sound.seq)
+    task.end()
+    await push(task)
+    await until(lambda: watcher.newest("t") == task.head.seq)
+
+
+async def test_a_push_of_another_run_is_read_before_it_is_shown(the_hub: Hub) -> None:
+    """An event does not say whose run it is of; what is shown carries the owner that the record names."""
+    claims = []
+
+    class Looking(Watcher):
+        def progress_update(self, shown: Shown) -> None:
+            claims.append((shown.claim.owner, shown.life[0] if shown.life else None))
+
+    silent("t", owner="1").end()
+    await the_hub.watch(["t"], Looking())
+    again = silent("t", owner="2").run(1, 2)
+    await push(again)
+    await until(lambda: ("2", 2) in claims)
+    again.run(2, 2)
+    await push(again)
+    await until(lambda: len(claims) >= 3)
+    assert set(claims) == {("1", 1), ("2", 2)}
 
 
 async def test_a_message_that_cannot_be_decoded_does_not_deafen_the_hub(the_hub: Hub) -> None:
@@ -505,6 +549,55 @@ async def test_a_join_that_failed_is_made_up_for(the_hub: Hub) -> None:
     assert joined() == set()
     Layer.trouble.clear()
     await until(lambda: joined() == {groups.of_key(task.key)})
+
+
+async def test_while_the_layer_hangs_nothing_piles_up(the_hub: Hub, monkeypatch: Any) -> None:
+    """Joins are given up and tried again, one at a time; when the layer answers, everything is joined."""
+    monkeypatch.setattr(subscription, "CALL_TIMEOUT", 0.05)
+    await the_hub.watch([silent("first").key], Watcher())
+    Layer.trouble["group_add"] = hanging = asyncio.Event()
+    await the_hub.watch([silent("second").key], Watcher())
+    for _ in range(20):
+        assert len(the_hub._subscription._changes) <= 1
+        await asyncio.sleep(0.02)
+    hanging.set()
+    await until(lambda: joined() == {groups.of_key("first"), groups.of_key("second")})
+
+
+async def test_a_layer_that_hangs_delays_a_watcher_of_many_tasks_once(the_hub: Hub, monkeypatch: Any) -> None:
+    """The workers of all of them are woken together, after the watcher was shown what is known."""
+    monkeypatch.setattr(subscription, "CALL_TIMEOUT", 0.1)
+    await the_hub.watch([silent("first").key], Watcher())
+    monkeypatch.setattr(layer(), "group_send", lambda *_args: asyncio.Event().wait())
+    keys, watcher = [f"t{number}" for number in range(50)], Watcher()
+    for key in keys:
+        silent(key).run(1, 2)
+        get_store()._records[key] = _of_process(get_store().load(key), f"process of {key}")
+    async with asyncio.timeout(2):
+        await the_hub.watch(keys, watcher)
+    assert watcher.seqs.keys() == set(keys)
+
+
+async def test_a_channel_that_is_given_up_leaves_its_groups(the_hub: Hub) -> None:
+    """The site's own layer is not emptied, so the old channel is taken out of it by name."""
+    await the_hub.watch([silent().key], Watcher())
+    own = layer()
+    await push_to(own, {"type": "x", "raise": "ConnectionError"})
+    await until(lambda: layer() is not own and joined() != set())
+    assert not own.flushed
+    assert all(not channels for channels in own.groups.values())
+
+
+async def test_what_is_no_dict_does_not_cost_the_channel(the_hub: Hub) -> None:
+    """A layer may stumble over a stranger's message with more than one kind of error."""
+    task, watcher = silent(), Watcher()
+    await the_hub.watch([task.key], watcher)
+    for error in ("TypeError", "KeyError", "AttributeError"):
+        await push(task, {"type": "x", "raise": error})
+    task.run(1, 2)
+    await push(task)
+    await until(lambda: watcher.newest(task.key) == task.head.seq)
+    assert (the_hub.dropped, len(Layer.made)) == (3, 1)
 
 
 async def test_a_leave_that_failed_is_made_up_for(the_hub: Hub) -> None:
@@ -655,7 +748,7 @@ async def test_a_thousand_watchers_leave_no_trace(the_hub: Hub) -> None:
     """After they have come and gone there is no entry, no group and no task of the loop more than before."""
     task = silent()
     await the_hub.watch(["warm"], Watcher())
-    await until(lambda: not [t for t in asyncio.all_tasks() if "_look_later" in repr(t.get_coro())])
+    await until(lambda: the_hub._subscription._heard and not the_hub._subscription._changes)
     before = len(asyncio.all_tasks())
 
     async def visit(number: int) -> None:
@@ -707,6 +800,26 @@ async def test_a_second_follower_is_told_of_what_the_first_watches(the_hub: Hub)
     await the_hub.watch([task.key], one)
     await the_hub.follow("1", two)
     assert two.found == [task.key]
+
+
+async def test_a_hub_that_nobody_uses_does_nothing(the_hub: Hub, settings: Any, surroundings: FrailStore) -> None:
+    """Between two sweeps an idle hub does not wake up; what it need not remember of a user is forgotten."""
+    settings.PROGRESS_SWEEP_INTERVAL = 60
+    await the_hub.follow("1", Watcher())
+    taking = the_hub._to_read.take
+    calls = []
+    the_hub._to_read.take = lambda: calls.append(1) or taking()  # type: ignore[method-assign,func-returns-value]
+    await asyncio.sleep(0.2)
+    assert calls == []
+
+
+async def test_ended_tasks_that_the_store_forgot_are_forgotten(the_hub: Hub, surroundings: FrailStore) -> None:
+    """A user's memory in the hub is no larger than the store's."""
+    await the_hub.follow("1", Watcher())
+    silent("brief", owner="1").end()
+    await until(lambda: the_hub._owners["1"].ended == {"brief"})
+    surroundings._mine["1"].clear()
+    await until(lambda: the_hub._owners["1"].ended == set())
 
 
 async def test_nobody_is_told_of_other_peoples_tasks(the_hub: Hub) -> None:

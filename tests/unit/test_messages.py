@@ -12,6 +12,8 @@ from hypothesis import given
 from progress.messages import (
     BURST,
     FRAMES_PER_SECOND,
+    IDS_BURST,
+    IDS_PER_SECOND,
     MAX_FRAME_BYTES,
     MAX_IDS,
     Allowance,
@@ -124,6 +126,13 @@ def test_a_flood_is_held_back_and_forgiven_after_a_while() -> None:
     taken = [allowance.take(1000.0) for _ in range(BURST + 10)]
     assert taken == [True] * BURST + [False] * 10
     assert [allowance.take(1001.0) for _ in range(21)] == [True] * 20 + [False]
+
+
+def test_what_counts_for_more_uses_up_more() -> None:
+    """Ids are counted, not only frames: two full messages at once, then as many ids a second as promised."""
+    ids = Allowance(IDS_BURST, IDS_PER_SECOND)
+    assert [ids.take(1000.0, MAX_IDS) for _ in range(3)] == [True, True, False]
+    assert [ids.take(1001.0, count) for count in (101, 100, 1)] == [False, True, False]
 
 
 def test_patience_does_not_pile_up() -> None:

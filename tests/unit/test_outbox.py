@@ -93,6 +93,16 @@ async def test_staff_and_public_view_do_not_mix() -> None:
     assert "worker" not in two.frames[0][0]
 
 
+async def test_what_waits_is_sent_in_the_view_that_is_allowed_by_then() -> None:
+    """`show_as` changes the view of what was not sent yet, and sends nothing by itself."""
+    reader = Reader()
+    reader.outbox.show_as("a", False)
+    reader.outbox.put(shown("a", 1), staff=True)
+    reader.outbox.show_as("a", False)
+    await settle()
+    assert reader.frames == [[{"id": "a", "seq": 1, "pad": ""}]]
+
+
 async def test_a_chosen_pace_is_kept_and_the_newest_is_not_lost() -> None:
     """With `every`, frames are that far apart, and the last value arrives."""
     reader = Reader()

@@ -13,8 +13,9 @@ from django.contrib.auth.models import AnonymousUser, Permission, User
 from hypothesis import given
 
 from progress.access import MAX_TOKENS, Access
+from progress.claims import Claim
 from progress.exceptions import InvalidToken
-from progress.permissions import CANCEL, START, VIEW, Claim, Viewer, rights, viewer_of
+from progress.permissions import CANCEL, START, VIEW, Viewer, rights, viewer_of
 from progress.record import Record
 from progress.tokens import WatchToken, watch_token
 
@@ -109,8 +110,8 @@ def test_a_viewer_answers_about_a_record() -> None:
     assert OWNER.may("cancel", record)
     assert not OTHER.may("watch", record)
     assert not OWNER.may("watch", None)
-    assert not OWNER.staff(record)
-    assert VIEWING.staff(record)
+    assert not OWNER.staff
+    assert VIEWING.staff
 
 
 # --- Users -------------------------------------------------------------------------------------------------

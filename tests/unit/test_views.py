@@ -220,6 +220,19 @@ def test_mine_are_ones_own_newest_first(owner: User, other: User, task: ActedTas
     assert [item["id"] for item in items] == ["later", "t"]
 
 
+def test_mine_that_is_not_asked_for_is_not_shown(owner: User, task: ActedTask) -> None:
+    """`?mine=0` is a no."""
+    assert client(owner).get("/progress/", {"mine": "0"}).json()["items"] == []
+    assert len(client(owner).get("/progress/", {"mine": "true"}).json()["items"]) == 1
+
+
+@pytest.mark.parametrize("path", ["/progress/t/", "/progress/?id=t", "/progress/healthz", "/progress/readyz"])
+def test_what_can_be_read_can_be_asked_for_without_its_body(owner: User, task: ActedTask, path: str) -> None:
+    """HEAD is answered like GET: load balancers and link checkers use it."""
+    answer = client(owner).head(path)
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
 def test_a_token_and_nobody_have_no_mine(task: ActedTask) -> None:
     """`mine` needs a session."""
     for headers in ({}, bearer(progress.watch_token("t"))):

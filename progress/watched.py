@@ -1,0 +1,80 @@
+"""What somebody here watches, and whom somebody here follows: the hub's memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .claims import Claim, life_of
+from .outbox import Shown
+from .record import Record
+
+
+class Watcher(Protocol):
+    """One browser connection, as the hub sees it."""
+
+    def progress_update(self, shown: Shown) -> None: ...
+    def task_found(self, key: str, record: Record) -> None: ...
+
+
+@dataclass(slots=True)
+class Watched:
+    """A task that somebody here watches, and the newest that is known of it."""
+
+    shown: Shown | None = None
+    watchers: set[Watcher] = field(default_factory=set)
+
+    def add(self, watcher: Watcher) -> None:
+        """Show it to one more, beginning with what is known."""
+        if watcher not in self.watchers:
+            self.watchers.add(watcher)
+            if self.shown:
+                watcher.progress_update(self.shown)
+
+    def show(self, shown: Shown) -> None:
+        """This is the newest now."""
+        self.shown = shown
+        for watcher in list(self.watchers):
+            watcher.progress_update(shown)
+
+
+@dataclass(slots=True)
+class Followed:
+    """A user whose unfinished tasks somebody here wants to know of, and those that need no more looking at."""
+
+    followers: dict[Watcher, int] = field(default_factory=dict)  # since when (µs by Redis's clock)
+    ended: set[str] = field(default_factory=set)
+
+    def tell(self, key: str, record: Record) -> None:
+        """The user has this task."""
+        # Told once more when it has ended meanwhile: it may have been too brief to be seen unfinished.
+        for follower, since in list(self.followers.items()):
+            if not record.ended or record.finished_at > since:
+                follower.task_found(key, record)
+        if record.ended:
+            self.ended.add(key)
+        else:
+            self.ended.discard(key)
+
+    def to_read(self, keys: Iterable[str], tasks: Mapping[str, Watched]) -> list[str]:
+        """Which of the user's tasks may be unfinished and are not watched by all followers."""
+        keys = list(keys)
+        self.ended.intersection_update(keys)  # what the store no longer lists needs no remembering
+        found = []
+        for key in keys:
+            watched = tasks.get(key)
+            if key not in self.ended and not (watched and self.followers.keys() <= watched.watchers):
+                found.append(key)
+        return found
+
+
+def shown_of(key: str, record: Record, now: Callable[[], str]) -> Shown:
+    """The record as it is shown. Raises `ValueError` when somebody has damaged it."""
+    text, staff = record.text(), record.text(staff=True)
+    decoded = json.loads(text)
+    logs_to = decoded.get("logs_to")
+    return Shown(
+        key, record.seq, text, staff, logs_to=logs_to, now=now, claim=Claim.of(record), life=life_of(decoded)
+    )
