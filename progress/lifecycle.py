@@ -24,8 +24,9 @@ from celery.exceptions import Reject
 
 from . import publisher, sending, snapshot
 from .options import options_of
+from .outcome import outcome
 from .owners import owner_of_sending
-from .reporter import NOBODY, Job, Reporter, outcome, running
+from .reporter import NOBODY, Job, Reporter, running
 from .sending import EXEC, OWNER, TREE
 from .snapshot import State
 from .store import Write

@@ -27,6 +27,7 @@ from typing import Any, Final
 from asgiref.sync import async_to_sync
 
 from . import groups
+from .announcer import SEND_TIMEOUT, Announcer
 from .exceptions import ProgressError
 from .pacing import BACKLOG, Pacing, Report, shown
 from .reporter import Reporter
@@ -38,8 +39,6 @@ logger = logging.getLogger(__name__)
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
 PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
-SEND_TIMEOUT: Final = 1.0  # seconds; a hint that takes longer is dropped
-MUTE_AFTER_TIMEOUT: Final = 5.0  # seconds without hints after one that took longer
 
 
 def send_now(group: str, event: dict[str, Any]) -> None:
@@ -71,7 +70,8 @@ class Publisher:
         self._woken: asyncio.Event | None = None
         self._listener: asyncio.Task[None] | None = None
         self._stopping = False
-        self._retry_at = self._mute_until = 0.0
+        self._announcer = Announcer()
+        self._retry_at = 0.0
         self._thread = threading.Thread(target=self._run, name="progress-publisher", daemon=True)
 
     # --- Called from other threads -------------------------------------------------------------------------
@@ -186,7 +186,7 @@ class Publisher:
             await self._store_once(store)
             await self._introduce(store)
         while self._inbox.hints:
-            await self._send(*self._inbox.hints.popleft())
+            await self._announcer.send(*self._inbox.hints.popleft())
 
     async def _store_logs(self, store: Store, ready: list[Reporter]) -> None:
         for reporter in ready:
@@ -218,7 +218,9 @@ class Publisher:
 
     async def _tell(self, report: Report, answer: Answer) -> None:
         key, record = report.write.key, shown(report, answer)
-        await self._send(groups.of_key(key), groups.hint(key, record.seq, record.text(), record.text(staff=True)))
+        await self._announcer.send(
+            groups.of_key(key), groups.hint(key, record.seq, record.text(), record.text(staff=True))
+        )
 
     async def _introduce(self, store: Store) -> None:
         """Tell owners of tasks that have just started."""
@@ -227,7 +229,7 @@ class Publisher:
             if not answer.head.queued_at:  # nobody could record that it was sent
                 await store.aadd_to_mine(answer.head.owner, key, answer.now)
             self._introductions.popleft()
-            await self._send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
+            await self._announcer.send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
 
     async def _store_once(self, store: Store) -> None:
         while self._once:
@@ -235,19 +237,7 @@ class Publisher:
             (answer,) = await store.awrite_many([write])
             self._once.popleft()
             if answer.accepted:
-                await self._send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
-
-    async def _send(self, group: str, event: dict[str, Any]) -> None:
-        if time.monotonic() < self._mute_until:
-            return
-        try:
-            async with asyncio.timeout(SEND_TIMEOUT):
-                await groups.layer().group_send(group, event)
-        except TimeoutError:
-            # The layer hangs. What is stored must not wait for what is only announced.
-            self._mute_until = time.monotonic() + MUTE_AFTER_TIMEOUT
-        except Exception as error:  # noqa: BLE001 (a layer may raise anything; the record has the truth)
-            logger.debug("A progress hint was lost: %r", error)
+                await self._announcer.send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
 
     # --- Being woken ---------------------------------------------------------------------------------------
 

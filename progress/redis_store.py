@@ -23,8 +23,8 @@ from . import record
 from .breaker import Breaker
 from .conf import conf
 from .exceptions import StoreUnavailable
+from .log_pages import log_page
 from .record import Record, Status
-from .snapshot import iso
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
 
 logger = logging.getLogger(__name__)
@@ -199,13 +199,13 @@ class RedisStore:
         """Lines after the cursor `after` (None: the newest `limit`)."""
         pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
         self._read_logs(pipe, key, after, limit)
-        return _log_page(_answered(pipe.execute), after, limit)
+        return log_page(_answered(pipe.execute), after, limit)
 
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
         """Like `logs`."""
         pipe = self.aclient().pipeline(transaction=False)
         self._read_logs(pipe, key, after, limit)
-        return _log_page(await _waited(pipe.execute()), after, limit)
+        return log_page(await _waited(pipe.execute()), after, limit)
 
     def _read_logs(self, pipe: Any, key: str, after: str | None, limit: int) -> None:
         name = f"{self.prefix}:log:{key}"
@@ -283,30 +283,6 @@ def _record(stored: Mapping[bytes, bytes] | None) -> Record | None:
     except ValueError:  # somebody else has written into it; the records beside it are sound
         logger.warning("A progress record is damaged and is taken for missing")
         return None
-
-
-def _log_page(replies: Sequence[Any], after: str | None, limit: int) -> LogPage:
-    entries, oldest = replies
-    if after is None:
-        entries = entries[::-1]
-        truncated = len(entries) == limit and entries[0][0] != oldest[0][0]
-    else:
-        begun = _position(after) > (0, 0)  # the cursor of an empty log is "0-0"; nothing is gone yet
-        truncated = begun and bool(oldest) and _position(oldest[0][0].decode()) > _position(after)
-    lines = [
-        {
-            "at": iso(int(cursor.split(b"-")[0]) * 1000) or "",
-            "level": values[b"level"].decode(),
-            "text": values[b"text"].decode(),
-        }
-        for cursor, values in entries
-    ]
-    return LogPage(lines, entries[-1][0].decode() if entries else after or "0-0", truncated)
-
-
-def _position(cursor: str) -> tuple[int, int]:
-    milliseconds, _, sequence = cursor.partition("-")
-    return int(milliseconds), int(sequence or 0)
 
 
 def _answered(call: Any) -> Any:

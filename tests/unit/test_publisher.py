@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from progress import groups, publisher
+from progress import announcer, groups, publisher
 from progress.exceptions import StoreUnavailable
 from progress.options import Options
 from progress.pacing import BACKLOG, Pacing
@@ -423,7 +423,7 @@ def test_layer_that_hangs_delays_no_save_and_no_exit(
         await asyncio.get_running_loop().create_future()
 
     monkeypatch.setattr(Layer, "group_send", hang)
-    monkeypatch.setattr(publisher, "SEND_TIMEOUT", 0.05)
+    monkeypatch.setattr(announcer, "SEND_TIMEOUT", 0.05)
     bridge = publisher.get_publisher()
     reporters = [Reporter(job(f"t{number}"), bridge.wake) for number in range(100)]
     for reporter in reporters:
