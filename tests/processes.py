@@ -17,6 +17,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -83,7 +84,7 @@ def _stat(pid: int) -> list[str]:
         return []
 
 
-class Server:
+class Server(ABC):
     """One program in its own process group. Subclasses say what to start and when it is ready."""
 
     ready_within: float = 60  # seconds; a busy machine takes its time
@@ -97,11 +98,13 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
         self._began_at = 0  # byte of the log at which the present run begins
 
+    @abstractmethod
     def command(self) -> Sequence[str]:
-        raise NotImplementedError
+        """The program and its arguments."""
 
+    @abstractmethod
     def is_ready(self) -> bool:
-        raise NotImplementedError
+        """True once it can be used."""
 
     @property
     def pid(self) -> int:
