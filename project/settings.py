@@ -8,7 +8,7 @@ env = environ.Env()
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 # Database, uploads, the generated secret and the login live here; two copies with two folders run side by side.
-DATA_DIR = Path(env.str("DATA_DIR", default=str(BASE_DIR / "var"))).resolve()
+DATA_DIR = Path(env.str("DATA_DIR", default="") or BASE_DIR / "var").resolve()
 DATA_DIR.mkdir(parents=True, exist_ok=True)
 # While `make run` runs it says here where its Redis is, so that manage.py in a second terminal finds it.
 if (DATA_DIR / "run.env").is_file():
