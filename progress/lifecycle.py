@@ -68,9 +68,9 @@ def _delivered(task_id: str) -> Mapping[str, Any]:
     record's rules refuse the verdict while one of them runs.
     """
     found = [request.request_dict for request in list(_deliveries.values()) if request.id == task_id]
-    return (
-        found[0] if len(found) == 1 else {name: value for name, value in (found or [{}])[0].items() if name != EXEC}
-    )
+    if len(found) > 1:
+        return {**found[0], EXEC: None}
+    return found[0] if found else {}
 
 
 def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) -> None:
@@ -89,8 +89,8 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
         title=options.titled(task.run, args or (), kwargs or {}),
         owner=_owner(task.name, request),
         tree=snapshot.key(str(request.get(TREE) or request.root_id or task_id)),
-        parent=snapshot.key(request.parent_id) if request.parent_id else None,
-        root=snapshot.key(request.root_id) if request.root_id else None,
+        parent=sending.key_or_none(request.parent_id),
+        root=sending.key_or_none(request.root_id),
         retries=request.retries or 0,
         max_retries=task.max_retries,
         worker=str(request.hostname or ""),

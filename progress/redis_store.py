@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 SCRIPT: Final = files("progress").joinpath("record.lua").read_text()
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis's name of a script
 # The head of a record, as `record.lua` answers it: everything but the texts.
-HEAD: Final = [field.name for field in fields(Record) if field.name not in record.TEXTS]
+HEAD: Final = [field.name.encode() for field in fields(Record) if field.name not in record.TEXTS]
 
 WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
 READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
@@ -270,7 +270,7 @@ def _answer(reply: Sequence[bytes] | None) -> Answer:
     if reply is None:
         return Answer(Status.DAMAGED, 0, Record(state=""))
     status, now, *head = reply
-    stored = dict(zip((name.encode() for name in HEAD), head, strict=True))
+    stored = dict(zip(HEAD, head, strict=True))
     return Answer(Status(status.decode()), int(now), Record.from_hash(stored))
 
 

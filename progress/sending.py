@@ -142,13 +142,14 @@ def _job(headers: Mapping[str, Any], name: str, options: Options, title: str) ->
         title=title,
         owner=str(headers.get(OWNER) or ""),
         tree=snapshot.key(str(headers.get(TREE) or headers["id"])),
-        parent=_key_or_none(headers.get("parent_id")),
-        root=_key_or_none(headers.get("root_id")),
+        parent=key_or_none(headers.get("parent_id")),
+        root=key_or_none(headers.get("root_id")),
         retries=int(headers.get("retries") or 0),
     )
 
 
-def _key_or_none(task_id: Any) -> str | None:
+def key_or_none(task_id: Any) -> str | None:
+    """The key of a task that another one names, if it names one."""
     return snapshot.key(str(task_id)) if task_id else None
 
 
