@@ -40,6 +40,13 @@ def hold(path: str, *ignored: Any) -> str:
     return "released"
 
 
+@shared_task
+def silent(path: str) -> None:
+    """Runs until the file `path` exists, and says nothing."""
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
 @shared_task(ignore_result=True)
 def without_result() -> int:
     progress.advance()
