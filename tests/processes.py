@@ -102,9 +102,9 @@ class Server(ABC):
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
 
-    @abstractmethod
     def is_ready(self) -> bool:
-        """True once it can be used."""
+        """True once it can be used: as soon as it runs, for a program that nobody waits for."""
+        return self.alive
 
     @property
     def pid(self) -> int:
