@@ -45,7 +45,10 @@ class Job:
     options: Options
     title: str = ""
     owner: str = ""
-    tree: str = ""
+    tree: str = ""  # key of the workflow it belongs to; its own where it belongs to none
+    group: str = ""  # key of the group result it is in, where that is another
+    part_of: str = ""  # key of the task whose body sent it; "" = none
+    weight: float = 1  # how much it counts among its siblings
     parent: str | None = None
     root: str | None = None
     retries: int = 0

@@ -1,4 +1,4 @@
-"""Where the records live: Redis (`redis_store`), or this process's memory (`testing`). One interface for both.
+"""Where the records live: Redis (`redis_store`), or this process's memory (`memory_store`). One interface for both.
 
 Two ways in. `write` and `control` are for code that must not wait (a request that enqueues, a task that starts):
 they give up after 50 ms, and while Redis is away they cost nothing. Everything else may wait a second. Twins with
@@ -77,7 +77,7 @@ def get_store() -> Store:
     place = (kind, "" if kind == "memory" else conf.PROGRESS_REDIS_URL, conf.PROGRESS_PREFIX)
     if place not in _stores:
         if kind == "memory":
-            from .testing import MemoryStore  # imports this module
+            from .memory_store import MemoryStore  # imports this module
 
             _stores[place] = MemoryStore()
         elif kind == "redis":

@@ -16,7 +16,7 @@ from progress.hub import Hub, get_hub
 from progress.origins import Origin
 from progress.permissions import Viewer
 from progress.routing import nothing_here
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 from tests.acted import ActedTask
 from tests.wire import until
 

@@ -19,7 +19,7 @@ from progress.record import Record
 from progress.servers import Flow
 from progress.snapshot import State
 from progress.store import get_store
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 from progress.tokens import watch_token
 from tests.acted import ActedTask
 from tests.wire import until

@@ -26,7 +26,7 @@ from progress.hub import Hub
 from progress.outbox import Shown
 from progress.record import Record
 from progress.store import get_store
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 from tests.acted import ActedTask
 from tests.wire import until
 

@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
     {"breaker", "groups", "messages", "options", "origins", "owners", "record", "servers"},
     {"announcer", "claims", "outcome", "store", "subscription", "tokens"},
     {"log_pages", "log_tails", "reporter"},
-    {"pacing", "permissions", "redis_store", "testing"},
+    {"pacing", "permissions", "memory_store", "redis_store"},
     {"access", "middleware", "outbox", "publisher"},
     {"watched"},
     {"hub"},
@@ -35,7 +35,7 @@ ENTRIES = {"__init__", "management", "templatetags"}
 # Upwards, inside a function, for a reason.
 UPWARDS = {
     ("store", "redis_store"): "the settings choose the store",
-    ("store", "testing"): "the settings choose the store",
+    ("store", "memory_store"): "the settings choose the store",
 }
 # Who knows Celery, and why.
 CELERY = {

@@ -13,7 +13,7 @@ from progress import log_tails
 from progress.exceptions import StoreUnavailable
 from progress.log_tails import LogTails
 from progress.store import LogPage
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 
 
 class Client:

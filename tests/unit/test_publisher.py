@@ -17,7 +17,7 @@ from progress.pacing import BACKLOG, Pacing
 from progress.reporter import Job, Reporter
 from progress.snapshot import State
 from progress.store import Answer, Write, get_store
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 from tests.processes import wait_until
 
 IDLE, INTERVAL = 4.0, 0.1  # seconds; the defaults of the settings

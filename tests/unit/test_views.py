@@ -15,7 +15,7 @@ from progress import store
 from progress.exceptions import StoreUnavailable
 from progress.snapshot import State
 from progress.store import get_store
-from progress.testing import MemoryStore
+from progress.memory_store import MemoryStore
 from tests.acted import ActedTask
 
 pytestmark = pytest.mark.django_db

@@ -1,7 +1,4 @@
-"""For test suites without Redis: a store in memory that follows the very same rules.
-
-    PROGRESS_STORE = "memory"
-    CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+"""Records in this process's memory, under the very same rules: for test suites and single processes without Redis.
 
 Not promised: anything between two processes, lifetimes, or speed.
 """
