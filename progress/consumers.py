@@ -26,6 +26,7 @@ from .origins import Origin
 from .outbox import Outbox, Shown
 from .record import Record
 from .servers import Flow
+from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     async def _answer(self, text: str) -> None:
         try:
             message = messages.parse(text)
-            if not self.allowance_of_ids.take(time.monotonic(), len(message.ids)):
+            if not self.allowance_of_ids.take(time.monotonic(), message.cost):
                 await self.close(TOO_MANY)
                 return
             await self.conversation.answer(message)
@@ -161,6 +162,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     def task_found(self, key: str, record: Record) -> None:
         """From the hub: the user has an unfinished task."""
         self.conversation.task_found(key, record)
+
+    def tree_update(self, key: str, workflow: Workflow) -> None:
+        """From the hub: a workflow that is watched here has changed."""
+        self.conversation.tree_update(key, workflow)
 
     async def tell(self, told: dict[str, Any]) -> None:
         """Send one message, as soon as the client takes it."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 from channels.layers import get_channel_layer
 
@@ -22,6 +23,11 @@ def of_key(key: str) -> str:
     return snapshot.group(conf.PROGRESS_PREFIX, "task", key)
 
 
+def of_tree(key: str) -> str:
+    """The group that tells of changes in the workflow with this key."""
+    return snapshot.group(conf.PROGRESS_PREFIX, "tree", key)
+
+
 def of_owner(owner: str) -> str:
     """The group that tells of new tasks of this user."""
     return snapshot.group(conf.PROGRESS_PREFIX, "user", owner)
@@ -38,6 +44,39 @@ def hint(key: str, seq: int, text: str | None = None, staff: str | None = None) 
     if text is not None:
         event["snapshot"], event["staff"] = text, staff
     return event
+
+
+class Counted(Protocol):
+    """A task's write, as the wholes that it is counted in see it (`store.Answer`)."""
+
+    @property
+    def head(self) -> Any: ...
+    @property
+    def moved(self) -> bool: ...
+    @property
+    def sender_seq(self) -> int: ...
+
+
+def of_wholes(answer: Counted) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The groups to be told, and what, after a write that changed a task's state: its workflows and its sender.
+
+    Smaller steps are not announced: who watches a workflow looks at it every second anyway.
+    """
+    if answer.moved:
+        for tree in {answer.head.tree, answer.head.group} - {""}:
+            yield of_tree(tree), {"type": "progress.tree", "v": snapshot.VERSION, "id": tree}
+        if answer.sender_seq:
+            yield of_key(answer.head.part_of), hint(answer.head.part_of, answer.sender_seq)
+
+
+def tree_in(event: Any) -> str | None:
+    """The workflow that the event is about; None if it is about none."""
+    try:
+        tree = event["id"]
+        ours = event["type"] == "progress.tree" and isinstance(tree, str)
+    except (TypeError, KeyError):
+        return None
+    return tree if ours else None
 
 
 def named_in(event: Any) -> tuple[str, int] | None:

@@ -26,6 +26,7 @@ from .pile import Pile
 from .record import Record
 from .store import MINE_LIMIT, LogPage, get_store, watch_writes
 from .subscription import Subscription
+from .trees import Trees, TreeWatcher
 from .watched import Followed, Watched, Watcher, shown_of
 
 logger = logging.getLogger(__name__)
@@ -42,6 +43,7 @@ class Hub:
         self._tasks: dict[str, Watched] = {}
         self._owners: dict[str, Followed] = {}
         self._subscription = Subscription(self._take, self._look_at_everything)
+        self.trees = Trees(self._subscription)
         self._running: set[asyncio.Task[None]] = set()
         self._to_read = Pile()
         self._just_joined = Pile()
@@ -94,6 +96,11 @@ class Hub:
         if deserted:
             await self._subscription.leave(*deserted)
 
+    async def watch_tree(self, key: str, watcher: TreeWatcher) -> None:
+        """Tell `watcher` of every change of the workflow `key`."""
+        self._start()
+        await self.trees.watch(key, watcher)
+
     async def follow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of the unfinished tasks of `owner`, and of those that come."""
         self._owners.setdefault(owner, Followed()).followers[watcher] = self._clock + self._ticks()
@@ -132,12 +139,17 @@ class Hub:
             self._spawn(self._read_what_was_only_hinted())
             self._spawn(self._look_after_joining())
             self._spawn(self._sweep())
+            self._spawn(self.trees.read_what_was_announced())
+            self._spawn(self.trees.look_again())
 
     def _look_at_everything(self) -> None:
         self._to_read.add(*self._tasks)
 
     def _take(self, event: Any) -> None:
         """Anybody who reaches Redis can write into a group: only what has our form is passed on."""
+        if (tree := groups.tree_in(event)) is not None:
+            self.trees.changed(tree)
+            return
         key, seq = groups.named_in(event) or ("", 0)
         if not key or self._is_impossible(seq):
             self.dropped += 1

@@ -23,11 +23,12 @@ from celery import signals
 from celery.exceptions import Reject
 
 from . import publisher, sending, snapshot
+from .native_thread import threads_are_eventlets
 from .options import options_of
 from .outcome import outcome
 from .owners import owner_of_sending
 from .reporter import NOBODY, Job, Reporter, running
-from .sending import EXEC, OWNER, TREE
+from .sending import EXEC, OWNER
 from .snapshot import State
 from .store import Write
 
@@ -87,8 +88,7 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
         exec=execution,
         options=options,
         title=options.titled(task.run, args or (), kwargs or {}),
-        owner=_owner(task.name, request),
-        tree=snapshot.key(str(request.get(TREE) or request.root_id or task_id)),
+        **{**sending.lineage_of(request, str(task_id), options), "owner": _owner(task.name, request)},
         parent=sending.key_or_none(request.parent_id),
         root=sending.key_or_none(request.root_id),
         retries=request.retries or 0,
@@ -156,8 +156,10 @@ def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None =
         running.reset(token)
     except ValueError:  # the body ended in another context than it began in
         running.set(token.old_value if isinstance(token.old_value, Reporter) else running.get())
-    if reporter.state is not State.STARTED:
-        return  # its end is told already
+    if reporter.state is not State.STARTED:  # its end is told already
+        if reporter.state is State.FAILURE and state == State.IGNORED:  # by the task itself; Celery tells nobody
+            _end_later_steps(task.request, State.FAILURE)
+        return
     if (state == State.IGNORED and str(retval) == REPLACED) or (
         state == State.REJECTED and getattr(retval, "requeue", False)
     ):
@@ -180,19 +182,20 @@ def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseExc
     options = options_of(task.name, task.run)
     if not options.track:
         return
-    job = Job(snapshot.key(str(task_id)), task.name, request.get(EXEC) or "", options, title=options.title)
-    publisher.get_publisher().submit(_ended(job, request, state, error))
+    lineage = sending.lineage_of(request, str(task_id), options)
+    key, execution = snapshot.key(str(task_id)), request.get(EXEC) or ""
+    job = Job(key, task.name, execution, options, title=options.title, **lineage)
+    publisher.get_publisher().submit(_ended(job, state, error))
     if state is not State.LOST:
         _end_later_steps(request, state)
 
 
-def _ended(job: Job, request: Any, state: State, error: BaseException | None) -> Write:
-    """The verdict on `job`; `request` says whose it is."""
+def _ended(job: Job, state: State, error: BaseException | None) -> Write:
+    """The verdict on `job`."""
     args = {
         "exec": job.exec,
         "state": str(state),
-        "owner": str(request.get(OWNER) or ""),
-        "tree": snapshot.key(str(request.get(TREE) or job.key)),
+        **job.lineage,
         **Reporter(job).texts(State.PENDING),  # kept only if the record was lost
         **outcome(job.options, error=error),
     }
@@ -206,8 +209,9 @@ def _end_later_steps(request: Any, state: State) -> None:
         name, task_id = step["task"], step["options"]["task_id"]
         options = options_of(name, sending.function_of(name))
         if options.track:
-            later = Job(snapshot.key(task_id), name, "", options, title=options.title)
-            publisher.get_publisher().submit(_ended(later, request, state, error))
+            lineage = sending.lineage_of(request, task_id, options)
+            later = Job(snapshot.key(task_id), name, "", options, title=options.title, **lineage)
+            publisher.get_publisher().submit(_ended(later, state, error))
 
 
 class StepBefore(Exception):
@@ -274,6 +278,10 @@ _HANDLERS: Final[dict[Any, Callable[..., None]]] = {
 
 
 def connect() -> None:
-    """Listen to Celery. Calling it again changes nothing."""
+    """Listen to Celery. Calling it again changes nothing. Where eventlet rules it says that it cannot."""
+    if threads_are_eventlets():
+        # Our event loop would be everybody's there: Django refuses its ORM beside one.
+        logger.error("No progress is reported from here: eventlet is not supported. Use --pool gevent or threads.")
+        return
     for signal, handler in _HANDLERS.items():
         signal.connect(_guarded(handler), weak=False, dispatch_uid="progress")

@@ -10,9 +10,10 @@ import time
 from collections.abc import Callable, Sequence
 
 from . import record
-from .record import Record
+from .record import Record, Status
 from .snapshot import iso
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
+from .workflow import Workflow, counted, move, wholes
 
 
 def microseconds() -> int:
@@ -27,6 +28,7 @@ class MemoryStore:
         self._clock = clock
         self._lock = threading.Lock()
         self._records: dict[str, Record] = {}
+        self._workflows: dict[str, Workflow] = {}
         self._mine: dict[str, dict[str, int]] = {}
         self._logs: dict[str, list[tuple[int, str, str, str]]] = {}
         self._lines = 0
@@ -34,11 +36,27 @@ class MemoryStore:
     def write(self, write: Write) -> Answer:
         """Apply one write."""
         with self._lock:
-            now = self._clock()
-            status, new = record.apply(self._records.get(write.key), write.op, write.args, now)
-            if new is not None:
-                self._records[write.key] = new
-            return Answer(status, now, new or Record(state=""))
+            now, old = self._clock(), self._records.get(write.key)
+            status, new = record.apply(old, write.op, write.args, now)
+            if new is None or status is not Status.ACCEPTED:
+                return Answer(status, now, new or Record(state=""))
+            self._records[write.key] = new
+            return Answer(status, now, new, *self._count(write.key, old, new, now))
+
+    def _count(self, key: str, old: Record | None, new: Record, now: int) -> tuple[bool, int]:
+        moved, sender_seq = False, 0
+        for name in wholes(key, new):
+            counted_before = old if old and name in wholes(key, old) else None
+            if change := move(counted_before, new):
+                workflow = self._workflows.get(name, Workflow())
+                self._workflows[name] = workflow.with_part(key, new.owner, change, now)
+                moved = moved or change.changes_state
+        sender = self._records.get(new.part_of)
+        change = move(old if old and old.part_of == new.part_of else None, new)
+        if sender is not None and change:
+            self._records[new.part_of] = sender = counted(sender, change, now)
+            sender_seq = sender.seq
+        return moved, sender_seq
 
     def control(self, key: str) -> str:
         """Who asked to cancel `key`, or ""."""
@@ -64,6 +82,14 @@ class MemoryStore:
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
         """Like `load_many`."""
         return self.load_many(keys)
+
+    def load_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
+        """The sums over the workflows of `keys`, None where there are none."""
+        return [self._workflows.get(key) for key in keys]
+
+    async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
+        """Like `load_workflows`."""
+        return self.load_workflows(keys)
 
     def begin(self, key: str, owner: str, now: int) -> None:
         """A new run: its log is empty, and it is one of `owner`'s tasks ("" = nobody's)."""

@@ -15,6 +15,7 @@ MAX_IDS: Final = 500  # in one message
 FRAMES_PER_SECOND: Final = 20.0  # sustained
 BURST: Final = 60  # frames at once, for a page that has just opened
 IDS_PER_SECOND: Final = 100.0  # sustained: what a frame costs depends on how many tasks it names
+COST_OF_TREE: Final = 50  # ids that one workflow counts for
 IDS_BURST: Final = 1000  # ids at once
 CURSOR: Final = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")  # of a Redis stream: milliseconds and a number
 
@@ -39,8 +40,14 @@ class Message:
     token: str | None = None
     every: float | None = None  # seconds
     mine: bool = False
+    tree: str | None = None
     everything: bool = False  # "all"
     after: str | None = None
+
+    @property
+    def cost(self) -> int:
+        """How many ids it counts for: a workflow is read with its members."""
+        return len(self.ids) + (COST_OF_TREE if self.tree is not None else 0)
 
 
 # Fields of each message; those in the second place may be left out.
@@ -83,20 +90,18 @@ def _message(raw: dict[str, Any]) -> Message:
     if missing := sorted(required - given.keys()):
         raise BadMessage(f"{kind} needs {', '.join(missing)}.")
     message = Message(kind, raw.get("ref"), **_fields(given))
-    nothing_meant = not (message.ids or message.mine or message.everything)
+    nothing_meant = not (message.ids or message.mine or message.everything or message.tree)
     if kind in ("watch", "unwatch") and nothing_meant:
-        raise BadMessage(f"{kind} needs ids" + (", or mine." if kind == "watch" else ", or all."))
+        raise BadMessage(f"{kind} needs ids" + (", mine or tree." if kind == "watch" else ", or all."))
     return message
 
 
 def _fields(given: dict[str, Any]) -> dict[str, Any]:
     fields: dict[str, Any] = {}
-    if "tree" in given:
-        raise BadMessage("tree cannot be watched by this server: watch the ids of its tasks.")
     for name in ("id", "ids"):
         if name in given:
             fields["ids"] = _ids(given[name] if name == "ids" else [given[name]])
-    for name in ("token", "after"):
+    for name in ("token", "after", "tree"):
         if name in given:
             fields[name] = _text(name, given[name])
     if "after" in fields and not CURSOR.fullmatch(fields["after"]):
@@ -125,6 +130,8 @@ def _ids(value: Any) -> tuple[str, ...]:
 def _text(name: str, value: Any) -> str:
     if not isinstance(value, str):
         raise BadMessage(f"{name} must be text.")
+    if name == "tree" and not value:
+        raise BadMessage("tree must be the id of a task or of a group.")
     return value
 
 

@@ -9,11 +9,15 @@ to Redis, where it runs atomically; a test holds the two against each other. A r
 
 `seq` orders everything a reader sees; `fence` is the seq at which an execution started and is the only thing
 that decides between writers; `n` orders the writes of one execution. `attempt` and `run` are for people.
+
+Whatever a write changes about a task is counted, in the same moment, in the wholes that it is a part of: see
+`workflow.py`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
@@ -21,6 +25,8 @@ from typing import Any, Final
 
 from . import snapshot
 from .snapshot import FINAL, LIVE, State
+
+UNIT: Final = 1_000_000  # the weight of a task that says nothing about it
 
 
 class Status(StrEnum):
@@ -55,8 +61,18 @@ class Record:
     finished_at: int = 0
     owner: str = ""  # str(pk) of a user; "" = nobody
     tree: str = ""  # key of the workflow it belongs to: a token for that covers it
+    group: str = ""  # key of the group result it is in, where that is another
+    part_of: str = ""  # key of the task whose body sent it; "" = none
+    weight: int = UNIT  # how much it counts among the parts of a whole
+    share: int = 0  # how much of that is done; within a run it only grows
     waits: str = ""  # key of the task that must end first; "" = none
     process: str = ""  # control group of the worker process that runs it
+    # Of the tasks that it sent itself: how many, how many have ended, how many of these failed, and their sums.
+    parts_known: int = 0
+    parts_ended: int = 0
+    parts_failed: int = 0
+    parts_weight: int = 0
+    parts_done: int = 0
     fraction: str = ""  # "" = unknown
     # Members of the snapshot's JSON object, ready to be joined: of both views, of one, and how it ended.
     body: str = ""
@@ -97,6 +113,8 @@ class Record:
             "updated_at": snapshot.iso(self.updated_at),
             "finished_at": snapshot.iso(self.finished_at),
         }
+        if self.parts_known:
+            head["children"] = {"known": self.parts_known, "ended": self.parts_ended, "failed": self.parts_failed}
         views = (self.staff, self.outcome_staff) if staff else (self.public, self.outcome)
         members = [snapshot.encode(head)[1:-1], self.body, *views]
         return "{" + ",".join(part for part in members if part) + "}"
@@ -107,9 +125,13 @@ class Record:
         return decoded
 
     def _fraction(self) -> float | None:
-        if self.state == State.SUCCESS:
-            return 1
-        return float(self.fraction) if self.fraction else None
+        own = float(self.fraction) if self.fraction else None
+        # While its body runs it may send more, and nobody knows how many; when it is over, or goes on as another
+        # task, its parts say how far the whole is.
+        whole = self.parts_ended < self.parts_known and self.state in (State.SUCCESS, State.PENDING)
+        if whole:
+            return min(max(self.parts_done / self.parts_weight, own or 0), snapshot.ALMOST_DONE)
+        return 1 if self.state == State.SUCCESS else own
 
 
 _FIELDS: Final = {field.name: (int if field.type == "int" else lambda raw: raw.decode()) for field in fields(Record)}
@@ -120,15 +142,27 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
 
     Operations and their arguments (all may carry `seen`, the highest seq the caller knows of):
 
-    - ``queue``: owner, tree, waits, again ("1" for a retry or replacement of the same id), and the texts
+    - ``queue``: lineage, waits, again ("1" for a retry or replacement of the same id), and the texts
     - ``save``: exec, fence (0 = this execution's first write), n, age (µs since it started), state, attempt
-      and run (to rebuild a lost record), owner, tree, process, and the texts; a final state ends the run
-    - ``verdict``: exec ("" = never received), state, owner, tree, and the texts (kept for a lost record only)
+      and run (to rebuild a lost record), lineage, process, and the texts; a final state ends the run
+    - ``verdict``: exec ("" = never received), state, lineage, and the texts (kept for a lost record only)
     - ``lost``: exec; accepted only if nothing was written since `seen`
     - ``cancel``: by
     - ``watch``: span (µs from now)
+
+    Lineage is owner, tree, group, part_of and weight.
     """
-    return _OPERATIONS[op](old, args, now)
+    status, new = _OPERATIONS[op](old, args, now)
+    if status is Status.ACCEPTED and new is not None:
+        new = replace(new, share=_share(old, new))
+    return status, new
+
+
+def _share(old: Record | None, new: Record) -> int:
+    if new.ended:
+        return new.weight
+    before = old.share if old and old.run == new.run else 0
+    return max(before, math.floor(new.weight * float(new.fraction or 0)))
 
 
 def _next_seq(old: Record | None, args: Mapping[str, Any], now: int) -> int:
@@ -141,7 +175,13 @@ def _texts(args: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _lineage(args: Mapping[str, Any]) -> dict[str, Any]:
-    return {"owner": args.get("owner", ""), "tree": args.get("tree", "")}
+    return {
+        "owner": args.get("owner", ""),
+        "tree": args.get("tree", ""),
+        "group": args.get("group", ""),
+        "part_of": args.get("part_of", ""),
+        "weight": args.get("weight", UNIT),
+    }
 
 
 # The parts of a record that a writer hands over as they are.
@@ -159,9 +199,8 @@ def _queue(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Statu
             watched_until=old.watched_until if old else 0,
             queued_at=now,
             updated_at=now,
-            owner=args.get("owner", ""),
-            tree=args.get("tree", ""),
             waits=args.get("waits", ""),
+            **_lineage(args),
             **_texts(args),
         )
     if old.ended:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
-import os
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
@@ -14,10 +11,7 @@ from typing import Any, Final
 
 import redis
 import redis.asyncio
-from redis.asyncio.retry import Retry as AsyncRetry
-from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError, ResponseError
-from redis.retry import Retry
 
 from . import record
 from .breaker import Breaker
@@ -25,7 +19,9 @@ from .conf import conf
 from .exceptions import StoreUnavailable
 from .log_pages import log_page
 from .record import Record, Status
+from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, RedisClients
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
+from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
 
@@ -34,25 +30,16 @@ SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  #
 # The head of a record, as `record.lua` answers it: everything but the texts.
 HEAD: Final = [field.name.encode() for field in fields(Record) if field.name not in record.TEXTS]
 
-WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
-READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
-CONNECTIONS: Final = 16  # of one event loop, at most
-CONNECTION_WAIT: Final = 5.0  # seconds for a free one; more than a thousand sockets that open at once need
-
 LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
 
 
-class RedisStore:
+class RedisStore(RedisClients):
     """Records in Redis, one hash each. Safe to use from any thread, after a fork, and from several loops."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        self.url = url
+        super().__init__(url)
         self.prefix = prefix
-        self._clients: dict[tuple[int, float], redis.Redis] = {}
-        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, redis.asyncio.Redis] = (
-            weakref.WeakKeyDictionary()
-        )
         self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     # --- Writing -------------------------------------------------------------------------------------------
@@ -137,6 +124,22 @@ class RedisStore:
         replies = await _waited(pipe.execute(raise_on_error=False))
         return [_record(_answer_or_raise(reply)) for reply in replies]
 
+    def load_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
+        """The sums over the workflows of `keys`, None where there are none."""
+        pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
+        for key in keys:
+            pipe.hgetall(f"{self.prefix}:tree:{key}")
+        replies = _answered(lambda: pipe.execute(raise_on_error=False))
+        return [_workflow(_answer_or_raise(reply)) for reply in replies]
+
+    async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
+        """Like `load_workflows`."""
+        pipe = self.aclient().pipeline(transaction=False)
+        for key in keys:
+            pipe.hgetall(f"{self.prefix}:tree:{key}")
+        replies = await _waited(pipe.execute(raise_on_error=False))
+        return [_workflow(_answer_or_raise(reply)) for reply in replies]
+
     def now(self) -> int:
         """The time by Redis's clock, in µs."""
         client = self.client(READ_TIMEOUT)
@@ -215,46 +218,6 @@ class RedisStore:
             pipe.xrange(name, min=f"({after}", count=limit)
         pipe.xrange(name, count=1)
 
-    # --- Connections ---------------------------------------------------------------------------------------
-
-    def client(self, timeout: float) -> redis.Redis:
-        """This process's client for calls that may take `timeout` seconds. A forked child gets its own."""
-        place = (os.getpid(), timeout)
-        if place not in self._clients:
-            # The parent's clients stay referenced: closing them here would disturb the parent's sockets.
-            self._clients[place] = redis.Redis.from_url(
-                self.url,
-                socket_timeout=timeout,
-                socket_connect_timeout=timeout,
-                encoding_errors="replace",  # a lone surrogate costs a character, not the write
-                # A connection that the server closed while idle is worth one more try; a late answer is not.
-                retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            )
-        return self._clients[place]
-
-    def aclient(self) -> redis.asyncio.Redis:
-        """The running loop's client."""
-        loop = asyncio.get_running_loop()
-        if loop not in self._loops:
-            # Waits for a free connection: the plain pool raises at its hundredth, when many sockets come at once.
-            pool = redis.asyncio.BlockingConnectionPool.from_url(
-                self.url,
-                max_connections=CONNECTIONS,
-                timeout=CONNECTION_WAIT,
-                socket_timeout=READ_TIMEOUT,
-                socket_connect_timeout=READ_TIMEOUT,
-                encoding_errors="replace",
-                retry=AsyncRetry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            )
-            self._loops[loop] = redis.asyncio.Redis.from_pool(pool)
-        return self._loops[loop]
-
-    async def aclose(self) -> None:
-        """Close the running loop's connections."""
-        client = self._loops.pop(asyncio.get_running_loop(), None)
-        if client is not None:
-            await client.aclose()
-
 
 def _answer_or_raise(reply: Any) -> Any:
     """None for a key that holds something else than we put there; any other error is Redis's own."""
@@ -269,9 +232,9 @@ def _answer_or_raise(reply: Any) -> Any:
 def _answer(reply: Sequence[bytes] | None) -> Answer:
     if reply is None:
         return Answer(Status.DAMAGED, 0, Record(state=""))
-    status, now, *head = reply
+    status, now, *head, moved, sender_seq = reply
     stored = dict(zip(HEAD, head, strict=True))
-    return Answer(Status(status.decode()), int(now), Record.from_hash(stored))
+    return Answer(Status(status.decode()), int(now), Record.from_hash(stored), bool(moved), int(sender_seq))
 
 
 def _record(stored: Mapping[bytes, bytes] | None) -> Record | None:
@@ -282,6 +245,14 @@ def _record(stored: Mapping[bytes, bytes] | None) -> Record | None:
         return Record.from_hash(stored)
     except ValueError:  # somebody else has written into it; the records beside it are sound
         logger.warning("A progress record is damaged and is taken for missing")
+        return None
+
+
+def _workflow(stored: Mapping[bytes, bytes] | None) -> Workflow | None:
+    try:
+        return None if stored is None else Workflow.from_hash(stored)
+    except ValueError:
+        logger.warning("The sums of a workflow are damaged and are taken for missing")
         return None
 
 

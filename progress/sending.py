@@ -27,7 +27,11 @@ logger = logging.getLogger(__name__)
 # Message headers of ours. Celery carries custom headers over retries, but not to children.
 OWNER: Final = "progress-owner"
 TREE: Final = "progress-tree"
+PART_OF: Final = "progress-part-of"
+WEIGHT: Final = "progress-weight"
 EXEC: Final = "progress-exec"
+
+MAX_WEIGHT: Final = 1_000_000
 
 
 def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwargs: Any) -> None:
@@ -42,26 +46,44 @@ def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwar
     if OWNER not in headers:
         inherited = parent.job.owner if parent is not NOBODY else None
         headers[OWNER] = owner_of_sending(sender, headers, inherited)
-    own_tree = headers.get("group") or headers.get("root_id") or headers["id"]
-    headers.setdefault(TREE, parent.job.tree or own_tree)
     args, kwargs, embed = body if isinstance(body, (tuple, list)) and len(body) == 3 else ((), {}, {})
+    embed = embed or {}
+    group = headers.get("group") or _group_of_chain(embed.get("chain"))
+    headers.setdefault(TREE, parent.job.tree or group or headers.get("root_id") or headers["id"])
+    headers.setdefault(PART_OF, _sender_of(snapshot.key(str(headers["id"])), parent))
     title = options.titled(function, args, kwargs)
     again = bool(headers.get("retries") or headers.get("replaced_task_nesting"))
-    job = _job(headers, sender, options, title)
+    job = _job({**headers, "group": group}, sender, options, title)
     try:
         answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")))
         if answer.accepted:
-            for step in _declared(embed or {}, job, body_too=not headers.get("group_index")):
+            for step in _declared(embed, job, body_too=not headers.get("group_index")):
                 _queue(*step)
     except StoreUnavailable as error:
         logger.debug("Task %s is sent without a record: %s", sender, error)
+
+
+def _group_of_chain(chain: Sequence[Any] | None) -> str | None:
+    """The group that a chain is a part of. Celery names it at the chain's last step, which comes first here."""
+    last = chain[0] if chain else None
+    return last.get("options", {}).get("group_id") if isinstance(last, Mapping) else None
+
+
+def _sender_of(key: str, parent: Reporter) -> str:
+    """The task whose body sends the task `key`; "" = none.
+
+    Outside of its body Celery sends what comes *after* a task: the next step of its chain, the body of its chord.
+    That hangs where the task itself hangs, and so does what replaces it.
+    """
+    inside = parent.in_body and parent.job.key != key
+    return parent.job.key if inside else parent.job.part_of
 
 
 def _queue(job: Job, waits: str = "", again: bool = False, scheduled_for: str | None = None) -> Answer:
     store = get_store()
     waiting = Reporter(job)
     waiting.scheduled_for = scheduled_for
-    args = {"owner": job.owner, "tree": job.tree, **waiting.texts(State.PENDING)}
+    args = {**job.lineage, **waiting.texts(State.PENDING)}
     if waits:
         args["waits"] = waits
     if again:
@@ -70,6 +92,8 @@ def _queue(job: Job, waits: str = "", again: bool = False, scheduled_for: str | 
     if answer.status is Status.ACCEPTED:
         publisher = get_publisher()
         publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
+        for told in groups.of_wholes(answer):
+            publisher.announce(*told)
         store.begin(job.key, answer.head.owner, answer.now)
         if answer.head.owner:
             publisher.announce(groups.of_owner(answer.head.owner), groups.hint(job.key, answer.head.seq))
@@ -98,6 +122,9 @@ def _declared(embed: Mapping[str, Any], job: Job, *, body_too: bool) -> Iterator
                 title=title,
                 owner=job.owner,
                 tree=job.tree,
+                group=job.group,
+                part_of=job.part_of,
+                weight=weight_of(step["options"].get("headers") or {}, options),
                 parent=job.key,
                 root=job.root,
             )
@@ -140,12 +167,33 @@ def _job(headers: Mapping[str, Any], name: str, options: Options, title: str) ->
         exec="",
         options=options,
         title=title,
-        owner=str(headers.get(OWNER) or ""),
-        tree=snapshot.key(str(headers.get(TREE) or headers["id"])),
+        **lineage_of(headers, str(headers["id"]), options),
         parent=key_or_none(headers.get("parent_id")),
         root=key_or_none(headers.get("root_id")),
         retries=int(headers.get("retries") or 0),
     )
+
+
+def lineage_of(headers: Any, task_id: str, options: Options) -> dict[str, Any]:
+    """What a message says about whose the task is and what it is counted in: fields of `Job`."""
+    tree = snapshot.key(str(headers.get(TREE) or headers.get("root_id") or task_id))
+    group = key_or_none(headers.get("group")) or ""
+    return {
+        "owner": str(headers.get(OWNER) or ""),
+        "tree": tree,
+        "group": "" if group == tree else group,
+        "part_of": str(headers.get(PART_OF) or ""),
+        "weight": weight_of(headers, options),
+    }
+
+
+def weight_of(headers: Any, options: Options) -> float:
+    """How much the task counts among its siblings: what its message says, or its options."""
+    try:
+        given = float(headers.get(WEIGHT) or 0)
+    except (TypeError, ValueError):
+        given = 0
+    return given if 0 < given <= MAX_WEIGHT else options.weight
 
 
 def key_or_none(task_id: Any) -> str | None:

@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from .conf import conf
 from .exceptions import ProgressError
 from .record import Record, Status
+from .workflow import Workflow
 
 MINE_LIMIT: Final = 500  # tasks remembered per user
 LOG_LIMIT: Final = 1000  # lines per task
@@ -27,11 +28,17 @@ class Write(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What became of a write: its status, Redis's time (µs), and the record's head (no texts)."""
+    """What became of a write: its status, Redis's time (µs), and the record's head (no texts).
+
+    `moved`: it was counted in another state than before in the workflows it belongs to. `sender_seq`: the new `seq`
+    of the task that sent it, if that one's sums have changed, else 0.
+    """
 
     status: Status
     now: int
     head: Record
+    moved: bool = False
+    sender_seq: int = 0
 
     @property
     def accepted(self) -> bool:
@@ -62,6 +69,8 @@ class Store(Protocol):
     def load(self, key: str) -> Record | None: ...
     def load_many(self, keys: Sequence[str]) -> list[Record | None]: ...
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]: ...
+    def load_workflows(self, keys: Sequence[str]) -> list[Workflow | None]: ...
+    async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]: ...
     def begin(self, key: str, owner: str, now: int) -> None: ...
     async def aadd_to_mine(self, owner: str, key: str, now: int) -> None: ...
     def mine(self, owner: str, limit: int = 50) -> list[str]: ...

@@ -12,14 +12,20 @@ RUNNING = st.sampled_from(["STARTED", "PROGRESS", "RETRY", "PENDING"])
 ENDS = st.sampled_from(sorted(FINAL))
 EXECS = st.sampled_from(["a", "b", "c"])
 OWNERS = st.sampled_from(["", "1", "2"])
+WHOLES = st.sampled_from(["", "flow", "other"])
+LINEAGE = {
+    "group": WHOLES,
+    "part_of": st.sampled_from(["", "sender"]),
+    "weight": st.sampled_from([500_000, 3_000_000]),
+}
 
 
 def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     """Any operation with any arguments that some process could send, in any order."""
     seen = st.sampled_from([0, 0, 0, 10**15 + 5])
     queue = st.fixed_dictionaries(
-        {"owner": OWNERS, "tree": OWNERS, "body": st.just('"id":"t"'), "seen": seen},
-        optional={"again": st.just("1"), "waits": st.just("before")},
+        {"owner": OWNERS, "tree": WHOLES, "body": st.just('"id":"t"'), "seen": seen},
+        optional={"again": st.just("1"), "waits": st.just("before"), **LINEAGE},
     )
     save = st.fixed_dictionaries(
         {
@@ -32,10 +38,11 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
             "run": st.integers(1, 2),
             "owner": OWNERS,
             "body": st.sampled_from(['"id":"t"', '"id":"t","current":1']),
-            "fraction": st.sampled_from(["", "0.5"]),
+            "fraction": st.sampled_from(["", "0.5", "0.123457"]),
             "outcome": st.sampled_from(["", '"result":1']),
             "seen": seen,
-        }
+        },
+        optional={"tree": WHOLES, **LINEAGE},
     )
     verdict = st.fixed_dictionaries(
         {
@@ -44,7 +51,8 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
             "owner": OWNERS,
             "body": st.just('"id":"t"'),
             "outcome": st.just('"error":{"type":"error"}'),
-        }
+        },
+        optional={"tree": WHOLES, **LINEAGE},
     )
     lost = st.fixed_dictionaries({"exec": EXECS, "seen": st.sampled_from([0, -1])})
     return st.one_of(

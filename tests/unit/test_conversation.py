@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
 
-from progress import groups, hub, store
+from progress import groups, hub
 from progress.conversation import Conversation
 from progress.hub import Hub
 from progress.messages import parse
@@ -19,8 +19,9 @@ from progress.record import Record
 from progress.servers import Flow
 from progress.snapshot import State
 from progress.store import get_store
-from progress.memory_store import MemoryStore
+from progress.testing import MemoryStore, in_memory
 from progress.tokens import watch_token
+from progress.workflow import Workflow
 from tests.acted import ActedTask
 from tests.wire import until
 
@@ -36,14 +37,12 @@ class CountingStore(MemoryStore):
 
 
 @pytest.fixture(autouse=True)
-def memory(settings: Any, monkeypatch: Any) -> CountingStore:
+def memory(settings: Any, monkeypatch: Any) -> Iterator[CountingStore]:
     """A store and a layer of this test's own, both quick."""
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
     settings.PROGRESS_SWEEP_INTERVAL = 0.05
     monkeypatch.setattr(hub, "READ_AGAIN", 0.05)
-    fresh = CountingStore()
-    monkeypatch.setattr(store, "_stores", {("memory", "", settings.PROGRESS_PREFIX): fresh})
-    return fresh
+    with in_memory(CountingStore()) as store:
+        yield store
 
 
 class Client:
@@ -72,6 +71,9 @@ class Client:
 
     def progress_update(self, shown: Shown) -> None:
         self.conversation.progress_update(shown)
+
+    def tree_update(self, key: str, workflow: Workflow) -> None:
+        self.conversation.tree_update(key, workflow)
 
     def task_found(self, key: str, record: Record) -> None:
         self.conversation.task_found(key, record)

@@ -57,7 +57,7 @@ def test_what_has_no_json_form_is_a_protocol_error(text: str) -> None:
 WRONG = [
     ({}, "type must be one of"),
     ({"type": "subscribe"}, "type must be one of watch, unwatch, cancel, logs, token, ping"),
-    ({"type": "watch"}, "watch needs ids, or mine"),
+    ({"type": "watch"}, "watch needs ids, mine or tree"),
     ({"type": "unwatch", "ids": []}, "unwatch needs ids, or all"),
     ({"type": "cancel"}, "cancel needs id"),
     ({"type": "cancel", "id": None}, "cancel needs id"),
@@ -66,7 +66,8 @@ WRONG = [
     ({"type": "watch", "ids": "a"}, "ids must be a list of texts"),
     ({"type": "watch", "ids": ["a"] * (MAX_IDS + 1)}, "500 tasks in one message"),
     ({"type": "watch", "mine": 1}, "mine must be true"),
-    ({"type": "watch", "tree": "a"}, "tree"),
+    ({"type": "watch", "tree": ""}, "tree must be the id"),
+    ({"type": "watch", "tree": 7}, "tree must be text"),
     ({"type": "watch", "ids": ["a"], "every_ms": 60_001}, "every_ms must be a number from 0 to 60000"),
     ({"type": "watch", "ids": ["a"], "token": 5}, "token must be text"),
     ({"type": "logs", "id": "a", "after": "yesterday"}, "after must be a cursor"),

@@ -1,0 +1,133 @@
+"""The workflows that one client watches: which they are, and the newest of each that it is still to be told."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from .access import Access
+from .claims import Claim
+from .hub import Hub
+from .store import get_store
+from .trees import TreeWatcher, read_trees
+from .workflow import Workflow
+
+MAX_TREES: Final = 20  # per connection; each may bring two hundred members
+
+Say = Callable[..., Awaitable[None]]
+
+
+@dataclass(slots=True)
+class _Watched:
+    name: str  # as the client called it
+    claim: Claim
+    newest: Workflow | None = None
+    sending: bool = False
+    members: set[str] = field(default_factory=set)  # that were taken up, or may not be watched
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A workflow, by whatever id the client knew it."""
+
+    key: str
+    workflow: Workflow
+
+    @property
+    def claim(self) -> Claim:
+        """What decides who may watch it."""
+        return Claim(self.workflow.owner, self.key)
+
+
+async def find_tree(key: str) -> Found | None:
+    """The workflow that the task or the group `key` belongs to. Unknown ids cost as many readings as known ones."""
+    (record,) = await get_store().aload_many([key])
+    # A group inside a workflow is watched on its own, by the id that its sender was given.
+    tree = (record.tree or key) if record else key
+    workflow = (await read_trees([tree])).get(tree)
+    return Found(tree, workflow) if workflow else None
+
+
+class TreeWatches:
+    """`take_up` watches members; `say` sends a message; `start` does something beside."""
+
+    def __init__(
+        self,
+        hub: Hub,
+        access: Access,
+        say: Say,
+        start: Callable[[Coroutine[Any, Any, None]], None],
+        take_up: Callable[[list[str]], Awaitable[None]],
+    ) -> None:
+        self._hub, self._access = hub, access
+        self._say, self._start, self._take_up = say, start, take_up
+        self._watched: dict[str, _Watched] = {}
+
+    @property
+    def full(self) -> bool:
+        """True if one more would be too many."""
+        return len(self._watched) >= MAX_TREES
+
+    def may_watch(self, found: Found) -> bool:
+        """True if session or tokens allow it."""
+        return self._may(found.key, found.claim)
+
+    def _may(self, key: str, claim: Claim) -> bool:
+        return "watch" in self._access.rights(key, claim).actions
+
+    async def watch(self, found: Found, name: str, watcher: TreeWatcher) -> None:
+        """Tell the client of this workflow from now on."""
+        known = self._watched.get(found.key)
+        self._watched[found.key] = _Watched(name, found.claim, members=known.members if known else set())
+        self.update(found.key, found.workflow)
+        await self._hub.watch_tree(found.key, watcher)
+
+    def update(self, key: str, workflow: Workflow) -> None:
+        """From the hub: the workflow has changed."""
+        tree = self._watched.get(key)
+        if tree is None:
+            return
+        tree.claim = Claim(workflow.owner, key)
+        if not self._may(key, tree.claim):
+            return  # told when the rights are looked at again
+        tree.newest = workflow
+        fresh = [member for member in workflow.members if member not in tree.members]
+        if fresh:
+            tree.members.update(fresh)
+            self._start(self._take_members(fresh))
+        if not tree.sending:
+            tree.sending = True
+            self._start(self._send(tree, key))
+
+    async def _take_members(self, fresh: list[str]) -> None:
+        await self._take_up(fresh)
+
+    async def _send(self, tree: _Watched, key: str) -> None:
+        try:
+            while (newest := tree.newest) is not None and self._watched.get(key) is tree:
+                tree.newest = None
+                told = {**newest.message(tree.name), "tree": key, "at": self._hub.now()}
+                await self._say("tree", None, **told)
+        finally:
+            tree.sending = False
+
+    def over(self) -> list[str]:
+        """Keys of those that may no longer be watched."""
+        return [key for key, tree in self._watched.items() if not self._may(key, tree.claim)]
+
+    def called(self, names: Iterable[str]) -> list[str]:
+        """Keys of those that the client means by `names`."""
+        wanted = set(names)
+        return [key for key, tree in self._watched.items() if wanted & {key, tree.name}]
+
+    async def leave(self, keys: Iterable[str], watcher: TreeWatcher) -> tuple[list[str], list[str]]:
+        """Watch these no longer. Returns what the client called them, and their members."""
+        gone = {key: self._watched.pop(key) for key in list(keys) if key in self._watched}
+        await self._hub.trees.unwatch(gone, watcher)
+        members = [member for tree in gone.values() for member in tree.members]
+        return [tree.name for tree in gone.values()], members
+
+    def all(self) -> list[str]:
+        """Keys of everything that is watched."""
+        return list(self._watched)
