@@ -13,7 +13,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run check test bench lock clean dev js
+.PHONY: help install run check test adopt variants matrix bench lock clean dev js
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -36,12 +36,21 @@ ifneq ($(NPM),)
 endif
 
 test: dev js ## All tests that this machine can run
-	$(PY) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e
+	$(PY) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e --ignore tests/adopt
 	# A process of its own: Playwright keeps an event loop running, which asyncio tests do not stand.
 	$(PY) -m pytest tests/e2e
 ifneq ($(NPM),)
 	npm test --silent
 endif
+
+adopt: dev ## Enter a foreign site: wheel, fresh environment, real servers
+	$(PY) -m pytest tests/adopt -p no:randomly
+
+variants: dev ## Every pool, layer, server, Python, Django and redis-py once
+	$(PY) -m tests.variants
+
+matrix: dev ## All of these with each other; writes docs/supported.md
+	$(PY) -m tests.variants --all
 
 bench: dev ## Measure start-up, reporting and fan-out
 	$(PY) -m bench.startup

@@ -13,13 +13,14 @@ Everything in ``__all__`` is public; everything else may move.
 from __future__ import annotations
 
 from .exceptions import InvalidReport, InvalidToken, ProgressError, StoreUnavailable, TaskCancelled
-from .groups import group_name
 
-# The functions `options` and `reporter` take the names of the modules they come from: "progress.options" is
-# what a task writes. Inside the package both modules are imported by `from .options import …` only.
+# The functions `options`, `reporter` and `stages` take the names of modules: "progress.options" is what a task
+# writes. Inside the package those modules are imported by `from .options import …` only.
+from .functions import advance, log, reporter, reset, stage, stages, track, update
+from .groups import group_name
 from .options import options
 from .owners import owner
-from .reporter import Reporter, advance, log, reporter, reset, track, update
+from .reporter import Reporter
 from .snapshot import State, key
 from .tokens import watch_token
 
@@ -39,6 +40,8 @@ __all__ = [
     "owner",
     "reporter",
     "reset",
+    "stage",
+    "stages",
     "track",
     "update",
     "watch_token",

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's own name)
 
+from . import installed, redis_url
 from .conf import NAMES, conf
 from .exceptions import ProgressError
 
 IN_MEMORY = "channels.layers.InMemoryChannelLayer"
 CORE = "channels_redis.core.RedisChannelLayer"
+BLOCKING_READ = 5.0  # seconds, of the core layer; also the time-out of redis-py 8 where none is set
 OWNER_MIDDLEWARE = "progress.middleware.OwnerMiddleware"
+POSITIVE = (
+    "PROGRESS_INTERVAL",
+    "PROGRESS_IDLE_INTERVAL",
+    "PROGRESS_SWEEP_INTERVAL",
+    "PROGRESS_RETENTION",
+    "PROGRESS_MAX_WATCHES",
+)
 AUTH_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
@@ -26,7 +35,11 @@ def check_layer(**_kwargs: Any) -> list[CheckMessage]:
         return [
             Error(
                 f"CHANNEL_LAYERS has no {alias!r}: progress reaches no browser.",
-                hint="Add it (docs/settings.md), or name another alias in PROGRESS_CHANNEL_LAYER.",
+                hint=(
+                    "Add it: {'BACKEND': 'channels_redis.pubsub.RedisPubSubChannelLayer', 'CONFIG': {'hosts': "
+                    "[{'address': 'redis://localhost:6379/0', 'socket_keepalive': False}]}}; or name another alias "
+                    "in PROGRESS_CHANNEL_LAYER."
+                ),
                 id="task_progress.E001",
             )
         ]
@@ -38,6 +51,9 @@ def check_layer(**_kwargs: Any) -> list[CheckMessage]:
                 id="task_progress.W002",
             )
         ]
+    foreign = not str(layer.get("BACKEND")).startswith("channels_redis.")
+    if foreign and conf.PROGRESS_STORE == "redis" and not layer.get("CONFIG", {}).get("hosts"):
+        return _check_redis_is_named(alias)
     if layer.get("BACKEND") == CORE and not _blocking_reads_may_last(layer):
         return [
             Warning(
@@ -49,13 +65,28 @@ def check_layer(**_kwargs: Any) -> list[CheckMessage]:
     return []
 
 
+def _check_redis_is_named(alias: str) -> list[CheckMessage]:
+    if getattr(settings, "PROGRESS_REDIS_URL", None):
+        return []
+    return [
+        Warning(
+            f"CHANNEL_LAYERS[{alias!r}] names no Redis: records are kept in {redis_url.LOCAL}.",
+            hint="Set PROGRESS_REDIS_URL to the Redis that keeps them.",
+            id="task_progress.W017",
+        )
+    ]
+
+
 def _blocking_reads_may_last(layer: dict[str, Any]) -> bool:
     import redis
 
     if int(redis.__version__.split(".")[0]) < 8:
         return True
-    hosts = layer.get("CONFIG", {}).get("hosts") or [None]
-    return all(isinstance(host, dict) and "socket_timeout" in host for host in hosts)
+    for host in layer.get("CONFIG", {}).get("hosts") or [None]:
+        timeout = host.get("socket_timeout", BLOCKING_READ) if isinstance(host, Mapping) else BLOCKING_READ
+        if timeout is not None and timeout <= BLOCKING_READ:
+            return False
+    return True
 
 
 @register("progress")
@@ -80,7 +111,14 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
             )
     if found:
         return found
-    return [*_check_store(), *_check_durations(), *_check_prefix(), *_check_origins(), *_check_task_options()]
+    return [
+        *_check_store(),
+        *_check_redis_url(),
+        *_check_numbers(),
+        *_check_prefix(),
+        *_check_origins(),
+        *_check_task_options(),
+    ]
 
 
 def _check_store() -> list[CheckMessage]:
@@ -89,11 +127,26 @@ def _check_store() -> list[CheckMessage]:
     return [Error('PROGRESS_STORE must be "redis" or "memory".', hint='Use "redis".', id="task_progress.E006")]
 
 
-def _check_durations() -> list[CheckMessage]:
+def _check_redis_url() -> list[CheckMessage]:
+    try:
+        redis_url.check(conf.PROGRESS_REDIS_URL)
+    except ProgressError as error:
+        named = "PROGRESS_REDIS_URL" if getattr(settings, "PROGRESS_REDIS_URL", None) else "The channel layer's host"
+        return [
+            Error(
+                f"{named} leads to no Redis: {error}.",
+                hint="Set PROGRESS_REDIS_URL to a URL as docs/settings.md shows them.",
+                id="task_progress.E018",
+            )
+        ]
+    return []
+
+
+def _check_numbers() -> list[CheckMessage]:
     return [
-        Error(f"{name} must be more than 0 seconds.", hint="Remove it to get the default.", id="task_progress.E007")
-        for name in ("PROGRESS_INTERVAL", "PROGRESS_IDLE_INTERVAL", "PROGRESS_SWEEP_INTERVAL", "PROGRESS_RETENTION")
-        if getattr(conf, name) <= 0
+        Error(f"{name} must be more than 0.", hint="Remove it to get the default.", id="task_progress.E007")
+        for name in POSITIVE
+        if not getattr(conf, name) > 0  # what is no number is not more than 0 either
     ]
 
 
@@ -134,17 +187,17 @@ def _check_origins() -> list[CheckMessage]:
 
 
 def _check_task_options() -> list[CheckMessage]:
-    from .options import NAMES as OPTIONS
+    from .options import check
 
-    return [
-        Error(
-            f"PROGRESS_TASKS[{pattern!r}] has unknown options: {', '.join(sorted(set(values) - OPTIONS))}.",
-            hint=f"The options are {', '.join(sorted(OPTIONS))}.",
-            id="task_progress.E011",
-        )
-        for pattern, values in conf.PROGRESS_TASKS.items()
-        if set(values) - OPTIONS
-    ]
+    found: list[CheckMessage] = []
+    for pattern, values in conf.PROGRESS_TASKS.items():
+        try:
+            check(values, f"PROGRESS_TASKS[{pattern!r}]")
+        except ProgressError as error:
+            found.append(
+                Error(str(error), hint="docs/reporting.md lists the options of a task.", id="task_progress.E011")
+            )
+    return found
 
 
 @register("progress")
@@ -179,7 +232,18 @@ def check_installation(**_kwargs: Any) -> list[CheckMessage]:
                 id="task_progress.E014",
             )
         )
-    return found
+    return [*found, *_check_neighbours()]
+
+
+def _check_neighbours() -> list[CheckMessage]:
+    return [
+        Warning(
+            f"The package {name!r} is installed in the folder of this one: each has overwritten files of the other.",
+            hint=f"pip uninstall {name}; then install {installed.OURS} again, with --force-reinstall.",
+            id="task_progress.W019",
+        )
+        for name in installed.others()
+    ]
 
 
 @register("progress")

@@ -12,6 +12,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.module_loading import import_string
 
+from . import redis_url
 from .exceptions import ProgressError
 
 
@@ -32,7 +33,10 @@ class Settings:
 
     @property
     def PROGRESS_REDIS_URL(self) -> str:  # noqa: N802
-        """URL of the Redis that keeps the records; default: the first host of the channel layer."""
+        """URL of the Redis that keeps the records, in a form of `redis_url`; default: the channel layer's first host.
+
+        Raises `ProgressError` when that host is written in a way that no URL can say.
+        """
         explicit = getattr(settings, "PROGRESS_REDIS_URL", None)
         return str(explicit) if explicit else self._first_layer_host()
 
@@ -71,8 +75,7 @@ class Settings:
     @property
     def PROGRESS_ORIGINS(self) -> Sequence[str]:  # noqa: N802
         """Origins (scheme, host, port) that may open sockets besides the page's own host."""
-        default = getattr(settings, "CSRF_TRUSTED_ORIGINS", [])
-        return list(getattr(settings, "PROGRESS_ORIGINS", default))
+        return self._list("PROGRESS_ORIGINS", getattr(settings, "CSRF_TRUSTED_ORIGINS", []))
 
     @property
     def PROGRESS_OWNER(self) -> Callable[..., Any] | None:  # noqa: N802
@@ -87,12 +90,18 @@ class Settings:
     @property
     def PROGRESS_TRACK(self) -> Sequence[str]:  # noqa: N802
         """Globs of task names that are tracked."""
-        return list(getattr(settings, "PROGRESS_TRACK", ["*"]))
+        return self._list("PROGRESS_TRACK", ["*"])
 
     @property
     def PROGRESS_IGNORE(self) -> Sequence[str]:  # noqa: N802
         """Globs of task names that are not tracked. ``celery.*`` never is."""
-        return list(getattr(settings, "PROGRESS_IGNORE", []))
+        return self._list("PROGRESS_IGNORE", [])
+
+    def _list(self, name: str, default: Sequence[str]) -> Sequence[str]:
+        value = getattr(settings, name, default)
+        if isinstance(value, str):  # its letters would be taken for the items
+            raise ProgressError(f"{name} must be a list, got {value!r}. Write [{value!r}].")
+        return list(value)
 
     def _function(self, name: str) -> Callable[..., Any] | None:
         value = getattr(settings, name, None)
@@ -103,13 +112,7 @@ class Settings:
 
     def _first_layer_host(self) -> str:
         layer = getattr(settings, "CHANNEL_LAYERS", {}).get(self.PROGRESS_CHANNEL_LAYER, {})
-        hosts = layer.get("CONFIG", {}).get("hosts") or ["redis://localhost:6379"]
-        host = hosts[0]
-        if isinstance(host, Mapping):
-            host = host.get("address") or (host.get("host", "localhost"), host.get("port", 6379))
-        if isinstance(host, (list, tuple)):
-            return f"redis://{host[0]}:{host[1]}"
-        return str(host)
+        return redis_url.of_hosts(layer.get("CONFIG", {}).get("hosts"))
 
 
 conf = Settings()

@@ -19,6 +19,7 @@ from celery.exceptions import Ignore
 
 from . import lifecycle
 from .exceptions import ProgressError, TaskCancelled
+from .log_capture import capturing
 from .reporter import Reporter
 from .snapshot import FINAL, State
 from .store import get_store
@@ -86,8 +87,9 @@ def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
         try:
             if reporter.job.options.cancellable and _cancelled_before_start(reporter):
                 raise TaskCancelled
-            reporter.in_body = True
-            return body(*args, **kwargs)
+            with _listening(task, reporter):
+                reporter.in_body = True
+                return body(*args, **kwargs)
         except TaskCancelled:
             reporter.in_body = False
             try:
@@ -102,6 +104,12 @@ def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
     with contextlib.suppress(AttributeError):
         del call.__wrapped__  # or add_around() of a later annotation unwraps us
     return call
+
+
+def _listening(task: Any, reporter: Reporter) -> contextlib.AbstractContextManager[None]:
+    if not reporter.job.options.capture_logs:
+        return contextlib.nullcontext()
+    return capturing(task.name, type(task).__module__)
 
 
 def _cancelled_before_start(reporter: Reporter) -> bool:

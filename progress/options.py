@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from django.core.signals import setting_changed
 
@@ -17,6 +17,7 @@ from .exceptions import ProgressError
 F = TypeVar("F", bound=Callable[..., Any])
 
 ATTRIBUTE = "__progress_options__"
+LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,9 @@ class Options:
     show_error: bool = False  # type and text of its exception, to everybody who may watch
     show_result: bool = False  # its return value, likewise
     runnable: bool = False  # staff may start it from the admin and the command line
+    weight: float = 1  # how much it counts among its siblings, 0.001 … 1 000 000
+    stall_after: float | None = None  # s without a sign of life after which pages say so; None = they decide
+    capture_logs: str = ""  # level from which what its logger says goes into its log, too; "" = nothing does
 
     def titled(self, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
         """The title with the arguments filled in; as it stands where that does not work."""
@@ -53,9 +57,10 @@ def options(**chosen: Any) -> Callable[[F], F]:
         @progress.options(title="Import {file}", unit="rows", runnable=True)
         def import_rows(file): ...
 
-    Takes the fields of `Options`. Raises `ProgressError` for any other name, and above Celery's decorator.
+    Takes the fields of `Options`. Raises `ProgressError` for any other name, for a value of another kind or out of
+    range, and above Celery's decorator.
     """
-    _check(chosen, "@progress.options")
+    check(chosen, "@progress.options")
 
     def mark(function: F) -> F:
         if hasattr(function, "apply_async"):
@@ -79,7 +84,7 @@ def _merged(name: str, own: tuple[tuple[str, Any], ...]) -> Options:
     chosen: dict[str, Any] = {}
     for pattern, values in conf.PROGRESS_TASKS.items():
         if fnmatchcase(name, pattern):
-            _check(values, f"PROGRESS_TASKS[{pattern!r}]")
+            check(values, f"PROGRESS_TASKS[{pattern!r}]")
             chosen.update(values)
     tracked = _fits(name, conf.PROGRESS_TRACK) and not _fits(name, [*conf.PROGRESS_IGNORE, "celery.*"])
     merged = Options(**{**chosen, **dict(own)})
@@ -90,9 +95,47 @@ def _fits(name: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def _check(chosen: Mapping[str, Any], where: str) -> None:
-    if unknown := sorted(set(chosen) - NAMES):
+def check(chosen: Any, where: str) -> None:
+    """Raise `ProgressError` unless `chosen` maps options to values that they can have. `where` is named in it."""
+    if not isinstance(chosen, Mapping):
+        raise ProgressError(
+            f"{where} must map options to values, got {type(chosen).__name__}: write {{'unit': 'rows'}}."
+        )
+    if unknown := sorted(str(name) for name in chosen if name not in NAMES):
         raise ProgressError(f"{where} takes {', '.join(sorted(NAMES))}; got {', '.join(unknown)}.")
+    for name, value in chosen.items():
+        expected, fits = _FORMS[name]
+        if not fits(value):
+            raise ProgressError(f"{where}: {name} must be {expected}, got {value!r}.")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_bool(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_between(low: float, high: float) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, (int, float)) and not isinstance(value, bool) and low <= value <= high
+
+
+# What each option takes, in words and as a test.
+_FORMS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
+    "title": ("a text", _is_text),
+    "unit": ("a text", _is_text),
+    **dict.fromkeys(("track", "cancellable", "show_error", "show_result", "runnable"), ("True or False", _is_bool)),
+    "weight": ("a number from 0.001 to 1000000", _is_between(0.001, 1_000_000)),
+    "stall_after": (
+        "a number of seconds from 1 to 604800 (a week), or None",
+        lambda value: value is None or _is_between(1, 7 * 24 * 3600)(value),
+    ),
+    "capture_logs": (
+        f"one of {', '.join(map(repr, LEVELS))}, or ''",
+        lambda value: value == "" or value in LEVELS,
+    ),
+}
 
 
 def _forget(*, setting: str, **_kwargs: Any) -> None:

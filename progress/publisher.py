@@ -20,6 +20,7 @@ import os
 import threading
 import time
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -28,7 +29,9 @@ from asgiref.sync import async_to_sync
 
 from . import groups
 from .announcer import SEND_TIMEOUT, Announcer
+from .control_group import ControlGroup
 from .exceptions import ProgressError
+from .native_thread import NativeThread, threads_are_greenlets
 from .pacing import BACKLOG, Pacing, Report, shown
 from .reporter import Reporter
 from .snapshot import FINAL
@@ -61,18 +64,17 @@ class Publisher:
 
     def __init__(self) -> None:
         self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
-        self.control_group = groups.of_process(self.process)
+        self._control_group = ControlGroup(self.process, self._control)
         self._inbox = _Inbox()
         self._pacing = Pacing(self.process)
         self._once: deque[Write] = deque(maxlen=BACKLOG)
         self._introductions: deque[tuple[str, Answer]] = deque(maxlen=BACKLOG)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
-        self._listener: asyncio.Task[None] | None = None
         self._stopping = False
         self._announcer = Announcer()
         self._retry_at = 0.0
-        self._thread = threading.Thread(target=self._run, name="progress-publisher", daemon=True)
+        self._thread = NativeThread(self._run, "progress-publisher")
 
     # --- Called from other threads -------------------------------------------------------------------------
 
@@ -111,14 +113,16 @@ class Publisher:
         """Say what is still to be said, then end the thread. Waits at most about `timeout` seconds."""
         self._stopping = True
         self.wake()
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout + SEND_TIMEOUT)
+        self._thread.join(timeout + SEND_TIMEOUT)
 
     # --- In the thread -------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         try:
-            async_to_sync(self._serve)()
+            if threads_are_greenlets():
+                asyncio.run(self._serve())  # the thread behind `async_to_sync` would be a greenlet of this one
+            else:
+                async_to_sync(self._serve)()
         except Exception:
             logger.exception("The progress publisher of process %s ended; its tasks run on unseen", os.getpid())
 
@@ -159,8 +163,7 @@ class Publisher:
         inbox = self._inbox
         while inbox.reporters:
             self._pacing.add(inbox.reporters.popleft())
-            if self._listener is None:
-                self._listener = asyncio.create_task(self._listen())
+            self._control_group.join()
         while inbox.once:
             self._once.append(inbox.once.popleft())
 
@@ -203,9 +206,9 @@ class Publisher:
         answers = await store.awrite_many([report.write for report in reports])
         for report, answer in zip(reports, answers, strict=True):
             first = self._pacing.answered(report, answer)
+            if answer.accepted and first and answer.head.owner:
+                self._introductions.append((report.write.key, answer))
             if answer.accepted:
-                if first and answer.head.owner:
-                    self._introductions.append((report.write.key, answer))
                 await self._tell(report, answer)
 
     def _report(self, reporter: Reporter) -> Report | None:
@@ -218,9 +221,13 @@ class Publisher:
 
     async def _tell(self, report: Report, answer: Answer) -> None:
         key, record = report.write.key, shown(report, answer)
-        await self._announcer.send(
-            groups.of_key(key), groups.hint(key, record.seq, record.text(), record.text(staff=True))
-        )
+        hint = groups.hint(key, record.seq, record.text(), record.text(staff=True))
+        await self._announcer.send(groups.of_key(key), hint)
+        await self._tell_wholes(answer)
+
+    async def _tell_wholes(self, answer: Answer) -> None:
+        for group, event in groups.of_wholes(answer):
+            await self._announcer.send(group, event)
 
     async def _introduce(self, store: Store) -> None:
         """Tell owners of tasks that have just started."""
@@ -238,27 +245,11 @@ class Publisher:
             self._once.popleft()
             if answer.accepted:
                 await self._announcer.send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
+                await self._tell_wholes(answer)
 
-    # --- Being woken ---------------------------------------------------------------------------------------
-
-    async def _listen(self) -> None:
-        """Follow the control group: a first watcher and a wish to cancel should not wait for the next save."""
-        while True:
-            try:
-                layer = groups.layer()
-                channel = await layer.new_channel()
-                await layer.group_add(self.control_group, channel)
-                while True:
-                    self._control(await layer.receive(channel))
-            except Exception as error:  # noqa: BLE001 (a layer may raise anything; saves carry the same news)
-                logger.debug("The control group of this process fell silent: %r", error)
-                await asyncio.sleep(RETRY_AFTER)
-
-    def _control(self, event: Any) -> None:
-        if not isinstance(event, dict):
-            return  # anybody who reaches Redis can write into a group
-        reporter = self._pacing.running(str(event.get("id")))
-        if reporter is None:
+    def _control(self, event: Mapping[str, Any]) -> None:
+        """From the control group: somebody looks at a task, or wants it to stop."""
+        if (reporter := self._pacing.running(str(event.get("id")))) is None:
             return
         if event.get("cancel"):
             reporter.ask_cancel()
@@ -267,9 +258,7 @@ class Publisher:
 
     async def _leave(self) -> None:
         self._loop = None
-        if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+        await self._control_group.leave()
         with contextlib.suppress(Exception):
             if close := getattr(get_store(), "aclose", None):
                 await close()

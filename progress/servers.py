@@ -3,20 +3,27 @@
 Daphne writes into a socket's buffer without ever asking whether the reader keeps up. Its transport tells,
 though: a producer that is registered on it is paused when the buffer is full and resumed when it has drained.
 Daphne's `send` is a partial of a method that knows the protocol, and the protocol knows the transport.
-Servers that wait inside `send` until the reader has caught up (uvicorn) need no help.
+
+uvicorn waits inside `send` until the reader has caught up, but it waits for ever, and what it closes stays until
+the last byte is read. Its `send` is a method of the protocol, which knows the transport: asyncio's, that can be cut.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+import socket
+import struct
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
 
 STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
+RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing throws away what nobody reads
 
 
 class Flow:
@@ -75,26 +82,69 @@ class Flow:
 
     def pauseProducing(self) -> None:  # noqa: N802
         """Twisted: the buffer is full."""
-        self._open.clear()
         self._transport.pauseProducing()
-        if self._cut is None:
-            self._cut = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._cut_off)
+        self._takes_nothing()
 
     def resumeProducing(self) -> None:  # noqa: N802
         """Twisted: the buffer has drained."""
-        self._open.set()
         self._transport.resumeProducing()
-        self._keep()
+        self._takes_more()
 
     def stopProducing(self) -> None:  # noqa: N802
         """Twisted: the connection is gone."""
-        self._open.set()
-        self._keep()
+        self._takes_more()
 
-    def _keep(self) -> None:
+    def _takes_nothing(self) -> None:
+        self._open.clear()
+        if self._cut is None:
+            self._cut = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._cut_off)
+
+    def _takes_more(self) -> None:
+        self._open.set()
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
+
+
+class WaitingFlow(Flow):
+    """The flow of a server whose `send` waits for the reader: of uvicorn. The application sends through `send`."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]], transport: Any) -> None:
+        super().__init__()
+        self._server_send, self._connection = send, transport
+        self._sending = 0
+
+    async def send(self, message: dict[str, Any]) -> None:
+        """Send as the server does, which waits before it sends, not after."""
+        if not self._connection.get_write_buffer_size():
+            await self._server_send(message)  # at once: no clock is needed
+            return
+        self._sending += 1
+        self._takes_nothing()
+        try:
+            await self._server_send(message)
+        except Exception:
+            self.over()  # it is closing already, and might be so for ever
+            raise
+        finally:
+            self._sending -= 1
+            if not self._sending:
+                self._takes_more()
+
+    def abort(self) -> None:
+        """Cut the connection; the system, too, keeps nothing for this reader."""
+        with contextlib.suppress(OSError, AttributeError):  # it is gone already, or is no socket
+            self._connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        self._connection.abort()
+
+    def over(self) -> None:
+        """Nothing more is sent. A reader who never takes the rest would keep the connection, and the server."""
+        if self._connection.get_write_buffer_size():
+            asyncio.get_running_loop().call_later(STUCK_SECONDS, self._cut_off)
+
+    def _cut_off(self) -> None:
+        if self._connection.get_write_buffer_size():  # else the rest was taken meanwhile, or the client has gone
+            super()._cut_off()
 
 
 class FlowControl:
@@ -105,11 +155,18 @@ class FlowControl:
 
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
         """Reach for the transport while `send` is still the server's own."""
-        if scope["type"] == "websocket":
+        if scope["type"] != "websocket":
+            await self.app(scope, receive, send)
+        elif (connection := asyncio_transport(send)) is not None:
+            waiting = WaitingFlow(send, connection)
+            try:
+                await self.app({**scope, "progress.flow": waiting}, receive, waiting.send)
+            finally:
+                waiting.over()
+        else:
             transport = daphne_transport(send)
             protocol = None if transport is None else send.args[0]
-            scope = {**scope, "progress.flow": Flow(transport, protocol)}
-        await self.app(scope, receive, send)
+            await self.app({**scope, "progress.flow": Flow(transport, protocol)}, receive, send)
 
 
 def _sent_at_once(transport: Any, message: bytes) -> int:
@@ -129,6 +186,14 @@ def daphne_transport(send: Any) -> Any:
         return None
     transport = getattr(send.args[0], "transport", None)
     if not all(hasattr(transport, name) for name in ("registerProducer", "abortConnection")):
+        return None
+    return transport
+
+
+def asyncio_transport(send: Any) -> Any:
+    """The transport of asyncio behind uvicorn's `send`; None on any other server."""
+    transport = getattr(getattr(send, "__self__", None), "transport", None)
+    if not all(hasattr(transport, name) for name in ("abort", "get_extra_info", "get_write_buffer_size")):
         return None
     return transport
 

@@ -21,15 +21,22 @@ from .exceptions import InvalidReport
 
 VERSION: Final = 1
 
-# Bytes of JSON that each part may take. Together with the head (about 450) both views stay below 4 KB.
+# Bytes of JSON that a snapshot may take in either view, and each part of it. All but the stages fit together whatever
+# they hold; the stages get what is left, which is STAGES_BYTES unless ids, texts and meta are all very long.
+SNAPSHOT_BYTES: Final = 4096
+HEAD_BYTES: Final = 500  # what the record itself knows: numbers, state, times, children
+STAGES_BYTES: Final = 450
+STAGE_NAME_BYTES: Final = 80
 NAME_BYTES: Final = 200
 TITLE_BYTES: Final = 300
 UNIT_BYTES: Final = 40
 MESSAGE_BYTES: Final = 800
 META_BYTES: Final = 768
 RESULT_BYTES: Final = 400
-ERROR_BYTES: Final = 500
-ERROR_TYPE_BYTES: Final = 100
+ERROR_BYTES: Final = 400
+ERROR_TYPE_BYTES: Final = 80
+OUTCOME_BYTES: Final = 40 + ERROR_BYTES + ERROR_TYPE_BYTES  # an error or a result, with their names
+REST_BYTES: Final = HEAD_BYTES + OUTCOME_BYTES + 10  # of a record besides its body and view, with what joins them
 WORKER_BYTES: Final = 100
 LOG_LINE_CHARACTERS: Final = 500
 LOG_LEVEL_BYTES: Final = 12
@@ -108,7 +115,11 @@ def number(value: Any, name: str) -> float | int:
     """
     if isinstance(value, int) and -EXACT <= value <= EXACT:
         return int(value)
-    if isinstance(value, (numbers.Real, Decimal)) or hasattr(value, "__float__"):
+    # numpy makes a number of an array of one, and of a complex number, and warns.
+    if getattr(value, "ndim", 0):
+        raise InvalidReport(f"{name} must be one number, got {type(value).__name__}: pass an int.")
+    imaginary = isinstance(value, numbers.Complex) and not isinstance(value, numbers.Real)
+    if isinstance(value, Decimal) or (hasattr(value, "__float__") and not imaginary):
         try:
             found = float(value)
         except (OverflowError, ValueError):  # 10**400; a signalling NaN
@@ -134,7 +145,7 @@ def encode(value: Any) -> str:
 
 def clip(text: Any, limit: int) -> str:
     """`text` without unseen characters, shortened with an ellipsis so that its JSON takes ≤ `limit` bytes."""
-    clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", _text(text)[: limit + 1])
+    clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", as_text(text)[: limit + 1])
     if len(encode(clean).encode()) <= limit and len(clean) <= limit:
         return clean
     while len(encode(clean).encode()) > limit - 3:
@@ -144,7 +155,8 @@ def clip(text: Any, limit: int) -> str:
     return clean + "…"
 
 
-def _text(value: Any) -> str:
+def as_text(value: Any) -> str:
+    """The text of anything, also of what has none. Never raises."""
     try:
         return str(value)
     except Exception:  # noqa: BLE001 (somebody's __str__; what it belongs to is to be told all the same)
@@ -165,6 +177,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, (dt.datetime, dt.date, dt.time)):
         return value.isoformat()
     if isinstance(value, UUID):
+        return str(value)
+    kind = getattr(getattr(value, "dtype", None), "kind", "")
+    if kind == "b":  # numpy's truth is no bool
+        return bool(value)
+    if kind in ("M", "m"):  # its moments and spans count in a unit of their own
         return str(value)
     try:
         return number(value, "a value")

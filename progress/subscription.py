@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import Any, Final
 
@@ -54,7 +54,7 @@ class Subscription:
 
     async def run(self) -> None:
         """Receive for ever. Ends by cancelling."""
-        make: Callable[[], Any] = groups.layer
+        make: Callable[[], Any] = _layer
         while True:
             try:
                 self._layer = make()
@@ -62,7 +62,7 @@ class Subscription:
                 await self._receive_while_not_deaf()
             except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
                 logger.warning("The progress receiver ended and is replaced: %r", error)
-            await self._disconnect(ours=make is not groups.layer)
+            await self._disconnect()
             await asyncio.sleep(RESTART_AFTER)
             # A new backend instance: a layer whose receiver died does not recover.
             make = partial(channel_layers.make_backend, conf.PROGRESS_CHANNEL_LAYER)
@@ -149,17 +149,16 @@ class Subscription:
             else:
                 self._take(event)
 
-    async def _disconnect(self, *, ours: bool) -> None:
-        """Give up the channel, within a second: what a layer in trouble does not take is left behind there."""
+    async def _disconnect(self) -> None:
+        """Give up the channel, within two seconds: what a layer in trouble does not take is left behind there."""
         self._connected.clear()
         channel, self._channel = self._channel, ""
         joined, self._joined = self._joined, set()
-        with contextlib.suppress(Exception):
-            async with asyncio.timeout(START_WAIT):
-                if ours and hasattr(self._layer, "flush"):
-                    await self._layer.flush()
-                else:  # the site's own layer is not ours to empty
-                    await asyncio.gather(*(self._layer.group_discard(name, channel) for name in joined))
+        layer, ours = self._layer, self._layer is not groups.layer()
+        if not ours or _is_core(layer):  # a core layer keeps members in Redis, for a day
+            await _within(START_WAIT, partial(_leave, layer, channel, joined))
+        if ours and (close := _closing(layer)):
+            await _within(START_WAIT, close)
 
     async def _settle(self, names: Iterable[str]) -> None:
         """Join or leave these groups, as they are wanted by then.
@@ -194,3 +193,35 @@ class Subscription:
         else:
             await self._layer.group_discard(name, self._channel)
             self._joined.discard(name)
+
+
+async def _leave(layer: Any, channel: str, names: Iterable[str]) -> None:
+    await asyncio.gather(*(layer.group_discard(name, channel) for name in names))
+
+
+async def _within(seconds: float, call: Callable[[], Awaitable[Any]]) -> None:
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(seconds):
+            await call()
+
+
+def _layer() -> Any:
+    """The site's layer. If that is a core layer, another instance of it: all consumers of an instance share one queue
+    of a hundred messages, and what is too much is lost, whoever it was for.
+    """
+    shared = groups.layer()
+    return channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER) if _is_core(shared) else shared
+
+
+def _is_core(layer: Any) -> bool:
+    return hasattr(layer, "close_pools")
+
+
+def _closing(layer: Any) -> Callable[[], Awaitable[Any]] | None:
+    """What closes the connections of an instance of ours, and nothing else.
+
+    `flush` does so in the pub/sub layer; in the core layer it deletes the messages and groups of everybody.
+    """
+    name = "close_pools" if _is_core(layer) else "flush"
+    found: Callable[[], Awaitable[Any]] | None = getattr(layer, name, None)
+    return found

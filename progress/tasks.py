@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery import shared_task
 
+from .functions import update
 from .options import options
-from .reporter import update
 
 PING = "progress.ping"
 

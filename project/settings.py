@@ -91,9 +91,14 @@ SERVESTATIC_USE_FINDERS = True  # no collectstatic step between a clone and a ru
 MEDIA_ROOT = DATA_DIR / "media"
 # An upload of this many bytes (1 GB) is refused by the form; larger files belong on a file transfer.
 UPLOAD_MAX_BYTES = env.int("UPLOAD_MAX_BYTES", default=1_000_000_000)
+# Exports. No web server serves this folder; a view gives each file to its owner alone.
+PRIVATE_ROOT = DATA_DIR / "private"
+# The job "tail_log" reads below this folder and nowhere else. `make run` writes the logs of its programs here.
+TAIL_LOG_FOLDER = Path(env.str("TAIL_LOG_FOLDER", default="") or DATA_DIR / "log")
 
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 PROGRESS_PREFIX = env.str("PROGRESS_PREFIX", default="progress")
+PROGRESS_RETENTION = 24 * 3600  # seconds; exported files are kept as long as the runs that made them
 
 CHANNEL_LAYERS = {
     "default": {

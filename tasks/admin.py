@@ -1,4 +1,4 @@
-"""Uploads and what was read from them, for staff. To read and to delete; the writing is done by imports."""
+"""What the jobs were given and what they made, for staff. To read and to delete; the writing is done by jobs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from django.contrib import admin
 from django.http import HttpRequest
 
-from .models import Customer, Upload
+from .models import Customer, Export, FeedEntry, Installation, Order, Rollout, Upload
 
 
 class _ReadOnly(admin.ModelAdmin):
@@ -37,3 +37,47 @@ class CustomerAdmin(_ReadOnly):
     list_display = ("name", "email", "orders", "since", "upload", "line")
     search_fields = ("name", "email")
     list_select_related = ("upload",)
+
+
+@admin.register(Order)
+class OrderAdmin(_ReadOnly):
+    """What is exported."""
+
+    list_display = ("number", "owner", "placed_on", "customer", "article", "amount")
+    search_fields = ("customer", "article", "owner__username")
+    list_select_related = ("owner",)
+
+
+@admin.register(Export)
+class ExportAdmin(_ReadOnly):
+    """Who exported what. Deleting one deletes its file; only its owner can have that."""
+
+    list_display = ("name", "owner", "rows", "size", "created_at", "finished_at")
+    search_fields = ("owner__username",)
+    list_select_related = ("owner",)
+    exclude = ("file", "execution")
+
+
+class _Installations(admin.TabularInline):
+    model = Installation
+    fields = readonly_fields = ("host", "task_id", "sent_at", "installed")
+    extra = 0
+    can_delete = False
+
+
+@admin.register(Rollout)
+class RolloutAdmin(_ReadOnly):
+    """Who wanted what on which hosts. Deleting one calls off what it has not done."""
+
+    list_display = ("__str__", "owner", "created_at", "stopped_at")
+    search_fields = ("owner__username",)
+    list_select_related = ("owner",)
+    inlines = (_Installations,)
+
+
+@admin.register(FeedEntry)
+class FeedEntryAdmin(_ReadOnly):
+    """The copy of the feed."""
+
+    list_display = ("number", "headline", "synced_at")
+    search_fields = ("headline",)

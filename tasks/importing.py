@@ -19,15 +19,11 @@ from django.utils import timezone
 from progress import TaskCancelled
 
 from .models import BadRow, Customer, Upload
-from .refusals import Refused
+from .refusals import Refused, Superseded
 
 BATCH: Final = 1_000  # rows per transaction
 BAD_ROWS_KEPT: Final = 1_000  # per upload; all of them are counted
 BYTES_AT_ONCE: Final = 256 * 1024
-
-
-class Superseded(Exception):
-    """Another execution has taken over this import, or the upload was deleted. Stop; nothing more is kept."""
 
 
 class Import:

@@ -1,7 +1,12 @@
-"""What outlives a run: which forms were sent, the files, and what was read from them."""
+"""What outlives a run: which forms were sent, the files, what was read from them and what was written.
+
+One kind of row per job that leaves something behind. Those that hang on a `Start` are made with it, in one
+transaction, so that the task finds them; `starting` takes them back when the task could not be sent.
+"""
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from typing import Any
 
@@ -10,8 +15,10 @@ from django.db import models, transaction
 from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.urls import reverse
+from django.utils import timezone
 
 from .decoding import NAMES as ENCODING_NAMES
+from .private import PrivateStorage
 
 
 class Start(models.Model):
@@ -106,12 +113,6 @@ class Upload(models.Model):
         return self.rows_bad - self.bad_rows.count()
 
 
-@receiver(post_delete, sender=Upload)
-def _delete_file(instance: Upload, **_kwargs: Any) -> None:
-    # Only once the row is gone for good: a rolled-back deletion must not lose the file.
-    transaction.on_commit(lambda: instance.file.delete(save=False) if instance.file else None)
-
-
 class Customer(models.Model):
     """A good row."""
 
@@ -143,3 +144,131 @@ class BadRow(models.Model):
 
     def __str__(self) -> str:
         return f"line {self.line}: {self.reason}"
+
+
+class Order(models.Model):
+    """Something that somebody ordered. This site has no shop: `orders` makes them up, to be exported."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="orders")
+    number = models.PositiveIntegerField(help_text="Counted from 1 for each owner.")
+    placed_on = models.DateField()
+    customer = models.CharField(max_length=200)
+    article = models.CharField(max_length=200)
+    amount = models.DecimalField(max_digits=10, decimal_places=2)
+
+    class Meta:
+        ordering = ("owner", "number")
+        constraints = (models.UniqueConstraint(fields=["owner", "number"], name="one_order_per_number"),)
+        indexes = (models.Index(fields=["owner", "placed_on"], name="orders_of_a_time"),)
+
+    def __str__(self) -> str:
+        return f"order {self.number}"
+
+
+class Exports(models.QuerySet["Export"]):
+    """Exports by age. A file is kept as long as the run that made it: ``PROGRESS_RETENTION``."""
+
+    def current(self) -> Exports:
+        """Those young enough. Only these are shown and given out, whether older ones are deleted yet or not."""
+        return self.filter(created_at__gte=_oldest())
+
+    def past(self) -> Exports:
+        """The others."""
+        return self.filter(created_at__lt=_oldest())
+
+
+def _oldest() -> dt.datetime:
+    return timezone.now() - dt.timedelta(seconds=settings.PROGRESS_RETENTION)
+
+
+class Export(models.Model):
+    """A file of orders that somebody asked for. It has its file when the file is whole, and not before."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="exports")
+    start = models.OneToOneField(Start, on_delete=models.SET_NULL, null=True, blank=True, related_name="export")
+    # Made-up orders until there are so many; placed on these days, both included; None: from the first, to the last.
+    at_least = models.PositiveIntegerField(default=0)
+    placed_from = models.DateField(null=True, blank=True)
+    placed_until = models.DateField(null=True, blank=True)
+    compressed = models.BooleanField(default=False)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+
+    execution = models.UUIDField(null=True, editable=False)  # as in `Upload`
+    file = models.FileField(storage=PrivateStorage(), blank=True, editable=False)
+    size = models.PositiveBigIntegerField("bytes", default=0, editable=False)
+    rows = models.PositiveIntegerField(default=0, editable=False)
+    finished_at = models.DateTimeField(null=True, editable=False)
+
+    objects = Exports.as_manager()
+
+    class Meta:
+        ordering = ("-created_at", "-pk")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """What the file is called where it is saved. Nothing in it comes from a user."""
+        return f"orders-{self.created_at:%Y-%m-%d}-{self.pk}.csv" + (".gz" if self.compressed else "")
+
+    @property
+    def deleted_at(self) -> dt.datetime:
+        """When it is too old."""
+        return self.created_at + dt.timedelta(seconds=settings.PROGRESS_RETENTION)
+
+
+class Rollout(models.Model):
+    """Packages that somebody wants on several hosts."""
+
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="rollouts")
+    start = models.OneToOneField(Start, on_delete=models.SET_NULL, null=True, blank=True, related_name="rollout")
+    packages = models.JSONField(default=list)
+    created_at = models.DateTimeField(auto_now_add=True)
+    stopped_at = models.DateTimeField(null=True, help_text="What was not done by then is not done any more.")
+
+    def __str__(self) -> str:
+        return f"{', '.join(self.packages)} on {self.installations.count()} hosts"
+
+
+class Installation(models.Model):
+    """The part of one host: a task of its own."""
+
+    rollout = models.ForeignKey(Rollout, on_delete=models.CASCADE, related_name="installations")
+    host = models.CharField(max_length=253)
+    # Known before it is sent, so that a rollout that is sent again sends the same tasks.
+    task_id = models.UUIDField(default=uuid.uuid4, unique=True)
+    sent_at = models.DateTimeField(null=True)
+    installed = models.JSONField(
+        default=list, help_text="Packages that are done; a later attempt goes on behind them."
+    )
+
+    class Meta:
+        ordering = ("pk",)
+        constraints = (models.UniqueConstraint(fields=["rollout", "host"], name="one_installation_per_host"),)
+
+    def __str__(self) -> str:
+        return self.host
+
+
+class FeedEntry(models.Model):
+    """This site's copy of one entry of the feed."""
+
+    number = models.PositiveIntegerField(unique=True)
+    headline = models.CharField(max_length=200)
+    synced_in = models.CharField("task", max_length=200, db_index=True)
+    synced_at = models.DateTimeField()
+
+    class Meta:
+        ordering = ("number",)
+        verbose_name_plural = "feed entries"
+
+    def __str__(self) -> str:
+        return self.headline
+
+
+@receiver(post_delete, sender=Upload)
+@receiver(post_delete, sender=Export)
+def _delete_file(instance: Upload | Export, **_kwargs: Any) -> None:
+    # Only once the row is gone for good: a rolled-back deletion must not lose the file.
+    transaction.on_commit(lambda: instance.file.delete(save=False) if instance.file else None)

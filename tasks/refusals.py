@@ -1,4 +1,4 @@
-"""What a job raises when it cannot use what it was given: an answer to the user, no fault of the program."""
+"""What ends a job without being a fault of the program."""
 
 
 class Refused(Exception):
@@ -7,3 +7,7 @@ class Refused(Exception):
     Tasks that raise it name it in ``throws=(Refused,)``, so that the worker logs one line and no traceback,
     and set ``show_error=True``, so that whoever watches reads the message.
     """
+
+
+class Superseded(Exception):
+    """Another execution has taken over this job, or what it works on was deleted. Stop; nothing more is kept."""

@@ -23,7 +23,7 @@ from django.db import transaction
 from django.utils import timezone
 from kombu.exceptions import KombuError
 
-from .models import Start, Upload
+from .models import Start
 
 # One new attempt, for a connection that died in the pool. More would keep somebody waiting for the page who
 # can press the button again. (`retry=False` is slower: it leaves the waiting to the connection, 6 s.)
@@ -74,5 +74,6 @@ def _forget(start: Start) -> None:
     with transaction.atomic(durable=True):
         # Claimed first, so that nobody sends what is being deleted.
         if _claim(start):
-            Upload.objects.filter(start=start).delete()
+            for relation in Start._meta.related_objects:  # what was made for the task to read
+                relation.related_model._default_manager.filter(start=start).delete()
             start.delete()

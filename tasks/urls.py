@@ -2,12 +2,14 @@
 
 from django.urls import path
 
-from . import views
+from . import outcomes, views
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("start/<slug:name>/", views.start, name="start"),
     path("runs/<path:key>/", views.run, name="run"),
-    path("start/countdown/", views.start_countdown, name="start_countdown"),
-    path("start/import/", views.start_import, name="start_import"),
-    path("imports/<int:pk>/", views.import_page, name="import"),
+    path("imports/<int:pk>/", outcomes.import_page, name="import"),
+    path("exports/", outcomes.exports, name="exports"),
+    path("exports/<int:pk>/file", outcomes.export_file, name="export_file"),
+    path("rollouts/<int:pk>/stop/", outcomes.stop_rollout, name="stop_rollout"),
 ]

@@ -13,6 +13,8 @@ import pytest
 from . import processes
 from .processes import Redis, Site, in_this_process
 
+pytest_plugins = ["progress.pytest_plugin"]  # as a site would: what we ship, we use
+
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 LOG_TAIL = 60  # lines of each server's log in the report of a failed test
 
@@ -34,6 +36,10 @@ NEEDS = {
     "needs_chromium": ("Chromium", CHROMIUM is not None),
     "needs_node": ("Node.js", shutil.which("node") is not None),
     "needs_axe": ("axe-core (npm ci)", (Path(__file__).parents[1] / "node_modules/axe-core").is_dir()),
+    "needs_asyncapi": (
+        "the schemas of AsyncAPI (npm ci)",
+        (Path(__file__).parents[1] / "node_modules/@asyncapi/specs").is_dir(),
+    ),
 }
 left_out = pytest.StashKey[dict[str, int]]()
 not_run = pytest.StashKey[list[str]]()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import functools
+import logging
 import os
+import random
 import signal
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 from celery import Task, shared_task
 from celery.exceptions import Ignore, Reject
+from celery.utils.log import get_task_logger
 
 import progress
+
+logger = get_task_logger(__name__)
 
 # --- Lives ---------------------------------------------------------------------------------------------------
 
@@ -301,3 +309,92 @@ def measures_calls(path: str, seconds: float = 1.0) -> float:
         dearest = max(dearest, time.monotonic() - began)
         time.sleep(0.005)
     return dearest
+
+
+# --- In every pool ---------------------------------------------------------------------------------------------
+
+
+@shared_task
+def keeps_an_account(path: str, steps: int = 1000) -> int:
+    """Advances by random numbers, and writes what they add up to into the file `path`."""
+    account = 0
+    for _ in range(steps):
+        step = random.randint(1, 9)
+        account += step
+        progress.advance(step)
+        time.sleep(0)  # where tasks share a thread: somebody else's turn
+    progress.update(total=account)
+    Path(path).write_text(str(account))
+    return account
+
+
+@shared_task
+def runs_a_loop(path: str, steps: int = 1000) -> int:
+    """Like `keeps_an_account`, from four tasks of an event loop inside its body."""
+
+    async def part(steps: int) -> int:
+        account = 0
+        for _ in range(steps):
+            step = random.randint(1, 9)
+            account += step
+            progress.advance(step)
+            await asyncio.sleep(0)
+        return account
+
+    async def parts() -> list[int]:
+        return await asyncio.gather(*(part(steps // 4) for _ in range(4)))
+
+    account = sum(asyncio.run(parts()))
+    Path(path).write_text(str(account))
+    return account
+
+
+@shared_task
+def runs_threads(path: str, steps: int = 1000) -> int:
+    """Like `keeps_an_account`, from four threads; two bring the context of their task, two its reporter."""
+    reporter = progress.reporter()
+    account: list[int] = []
+
+    def part(advance: Any) -> None:
+        for _ in range(steps // 4):
+            step = random.randint(1, 9)
+            account.append(step)
+            advance(step)
+
+    ways = [functools.partial(part, reporter.advance)] * 2
+    ways += [functools.partial(contextvars.copy_context().run, part, progress.advance) for _ in range(2)]
+    threads = [threading.Thread(target=way) for way in ways]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    Path(path).write_text(str(sum(account)))
+    return sum(account)
+
+
+@shared_task
+def sleeps(path: str, seconds: float = 60) -> None:
+    """Begins the file `path` and then does nothing that could be interrupted between two steps."""
+    progress.update(current=1, total=2)
+    Path(path).touch()
+    time.sleep(seconds)
+
+
+@shared_task
+@progress.options(capture_logs="INFO", stall_after=30)
+def has_stages(path: str, fails: bool = False) -> None:
+    """Reads, then writes half and waits until the file `path` exists. Its logger says what it does."""
+    progress.stages({"read": 3, "write": 1})
+    with progress.stage("read"):
+        logger.info("Reading %s", "rows")
+        logging.getLogger("somewhere.else").warning("of no account")
+        for _ in progress.track(range(4), unit="rows"):
+            pass
+    with progress.stage("write"):
+        progress.update(total=2)
+        progress.advance()
+        while not Path(path).exists():
+            time.sleep(0.01)
+            progress.update(message="waiting")
+        if fails:
+            raise ValueError("The disk is full.")

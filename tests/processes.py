@@ -298,6 +298,17 @@ class Web(Server):
         return listening(self.port)
 
 
+class Uvicorn(Web):
+    """uvicorn with the shipped project, or with another `application`."""
+
+    application = "project.asgi:application"
+
+    def command(self) -> Sequence[str]:
+        address = ("--host", "127.0.0.1", "--port", str(self.port))
+        sockets = ("--ws", "websockets-sansio", "--ws-per-message-deflate", "false", "--lifespan", "off")
+        return [sys.executable, "-m", "uvicorn", *address, *sockets, "--no-access-log", self.application]
+
+
 @dataclass(frozen=True)
 class Login:
     """A user of a site, with an open session. `cookie` is the value of the header `Cookie`."""

@@ -14,11 +14,12 @@ from channels.layers import InMemoryChannelLayer
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-from progress import groups, snapshot
+from progress import groups, installed, redis_url, snapshot
 from progress.conf import conf
 from progress.exceptions import StoreUnavailable
 from progress.options import options_of
-from progress.redis_store import READ_TIMEOUT, RedisStore
+from progress.redis_clients import READ_TIMEOUT
+from progress.redis_store import RedisStore
 from progress.snapshot import State
 from progress.store import get_store
 from progress.tasks import PING, ping
@@ -46,6 +47,20 @@ class Link(NamedTuple):
     needs_others: bool = False
 
 
+# --- Installation ------------------------------------------------------------------------------------------
+
+
+def check_installation(_seconds: float) -> str:
+    """The folder of this package is its own: the package index has another one of that name."""
+    if others := installed.others():
+        raise Broken(
+            f"nobody else's files in {installed.FOLDER}",
+            f"those of the package {' and '.join(others)}",
+            f"pip uninstall {' '.join(others)}; then install {installed.OURS} again, with --force-reinstall.",
+        )
+    return "nothing else is in its folder"
+
+
 # --- Redis -------------------------------------------------------------------------------------------------
 
 
@@ -62,7 +77,7 @@ def check_redis(_seconds: float) -> str:
         info = store.client(READ_TIMEOUT).info()
     except RedisError as error:
         raise Broken(
-            f"Redis to answer at {_without_password(store.url)}",
+            f"Redis to answer at {redis_url.shown(store.url)}",
             f"{type(error).__name__}: {error}",
             "Start Redis, or set PROGRESS_REDIS_URL (the shipped site: REDIS_URL) to where it runs.",
         ) from None
@@ -90,11 +105,6 @@ def _eviction(info: dict[str, Any]) -> str:
         f". Warning: maxmemory-policy is {policy}. When Redis is full it throws records and queued tasks away; "
         "set it to noeviction"
     )
-
-
-def _without_password(url: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}"
 
 
 # --- Channel layer -----------------------------------------------------------------------------------------
@@ -280,6 +290,7 @@ def _not_run(state: str) -> Broken:
 
 
 LINKS: Final = (
+    Link("Installation", "web", check_installation),
     Link("Redis", "redis", check_redis),
     Link("Channel layer", "redis", check_layer),
     Link("Worker", "worker", check_worker),

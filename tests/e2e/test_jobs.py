@@ -23,6 +23,20 @@ def start(page, seconds=20, steps=20):
     page.wait_for_url("**/runs/**")
 
 
+def open_job(page, title):
+    """Open the form of a job on the home page."""
+    page.get_by_role("heading", name=title).click()
+
+
+def start_job(page, title, button, **fields):
+    """Fill in and send the form of a job; fields are named by their ids. The run's page opens."""
+    open_job(page, title)
+    for field, value in fields.items():
+        page.locator(f"#{field.replace('__', '-')}").fill(str(value))
+    page.get_by_role("button", name=button).click()
+    page.wait_for_url("**/runs/**")
+
+
 def percent(page):
     """The bar's own value, as a person sees it: 0…100, or None while it is indeterminate."""
     return page.locator("task-progress").first.evaluate(
@@ -130,6 +144,7 @@ def test_without_javascript_the_page_shows_the_last_known_state(site, open_page)
 def test_sample_file_is_imported_and_its_bad_rows_are_listed(site, open_page):
     """The file that ships: progress, then the rows that were left out, with line numbers and reasons."""
     page = open_page(site, site.user())
+    open_job(page, "Import customers")
     page.get_by_label("CSV file").set_input_files(SAMPLE)
     page.get_by_role("button", name="Import the file").click()
     page.wait_for_url("**/runs/**")
@@ -143,11 +158,117 @@ def test_file_that_cannot_be_used_is_refused_with_the_reason(site, open_page, tm
     picture = tmp_path / "customers.csv"
     picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(2000))
     page = open_page(site, site.user())
+    open_job(page, "Import customers")
     page.get_by_label("CSV file").set_input_files(picture)
     page.get_by_role("button", name="Import the file").click()
     page.wait_for_url("**/runs/**")
     shows(page, "failed")
     shows(page, "PNG")
+
+
+def test_an_export_can_be_downloaded_as_soon_as_it_is_written(site, open_page, tmp_path):
+    """The link appears without a reload when the file is whole; what is saved is the file."""
+    page = open_page(site, site.user())
+    start_job(page, "Export orders", "Export the orders", export__at_least=5000)
+    shows(page, "done")
+    link = page.get_by_role("link", name=re.compile("Download orders-"))
+    with page.expect_download() as download:
+        link.click()
+    saved = tmp_path / "saved.csv"
+    download.value.save_as(saved)
+    assert re.fullmatch(r"orders-\d{4}-\d\d-\d\d-\d+\.csv", download.value.suggested_filename)
+    assert len(saved.read_text("utf-8-sig").splitlines()) == 5001
+    page.get_by_role("link", name="All your exports").click()
+    expect(page.get_by_role("link", name=download.value.suggested_filename).first).to_be_visible()
+
+
+def test_every_host_of_a_rollout_has_its_bar_and_failures_are_counted(site, open_page):
+    """The parts appear by themselves, move by themselves, and are counted by themselves."""
+    page = open_page(site, site.user())
+    start_job(
+        page,
+        "Install software",
+        "Install on all hosts",
+        install__hosts="web-1 down-2",
+        install__packages="nginx",
+    )
+    parts = page.locator("#outcome task-progress")
+    expect(parts).to_have_count(2)
+    expect(parts.nth(0)).to_contain_text("done", timeout=20_000)
+    expect(parts.nth(1)).to_contain_text("failed", timeout=20_000)
+    expect(page.locator("#outcome")).to_contain_text("2 of 2 ended, 1 failed.", timeout=20_000)
+    expect(page.get_by_role("button", name="Call off the rest")).to_have_count(0)
+
+
+def test_what_a_rollout_has_not_done_is_called_off_by_one_button(site, open_page):
+    """Its parts say that they are cancelled, and the page says why."""
+    page = open_page(site, site.user())
+    packages = " ".join(f"package-{number}" for number in range(20))
+    start_job(
+        page,
+        "Install software",
+        "Install on all hosts",
+        install__hosts="web-1 web-2 web-3",
+        install__packages=packages,
+    )
+    page.get_by_role("button", name="Call off the rest").click()
+    parts = page.locator("#outcome task-progress")
+    for place in range(3):
+        expect(parts.nth(place)).to_contain_text("cancelled", timeout=20_000)
+    expect(page.locator("main")).to_contain_text("The rest was called off.")
+
+
+def test_lines_of_a_log_appear_as_they_are_written(site, open_page):
+    """Until somebody presses "Cancel"."""
+    folder = site.data / "log"
+    folder.mkdir(exist_ok=True)
+    path = folder / "followed.log"
+    path.write_text("the first line\n")
+    page = open_page(site, site.user(staff=True))
+    start_job(page, "Follow a log", "Follow the file", tail__file="followed.log")
+    log = page.locator("task-log")
+    expect(log).to_contain_text("the first line")
+    with path.open("a") as writer:
+        writer.write("2026-11-20 ERROR the second line\n")
+    expect(log.locator('[data-level="ERROR"]')).to_contain_text("the second line")
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Cancel").click()
+    shows(page, "cancelled")
+
+
+def test_a_feed_that_breaks_off_is_synced_by_a_second_attempt(site, open_page):
+    """The page says that it is tried again, and ends with all entries."""
+    page = open_page(site, site.user())
+    start_job(page, "Sync a feed", "Sync the feed", feed__entries=40, feed__breaks_after=20)
+    shows(page, "attempt 2 of 3")
+    shows(page, "done")
+    shows(page, "40 entries synced.")
+
+
+def test_mistakes_in_a_form_are_shown_beside_their_fields(site, open_page):
+    """The job's form comes back opened; a screen reader hears the mistake with its field."""
+    page = open_page(site, site.user())
+    open_job(page, "Install software")
+    page.get_by_label("Hosts").fill("web_1")
+    page.get_by_role("button", name="Install on all hosts").click()
+    hosts = page.get_by_label("Hosts")
+    expect(hosts).to_be_visible()
+    expect(hosts).to_have_attribute("aria-invalid", "true")
+    expect(hosts).to_have_accessible_description(re.compile("“web_1”: expected names such as"))
+    assert page.url.endswith("/start/install/")
+
+
+def test_every_job_can_be_started_without_javascript(site, open_page):
+    """Forms open, are sent and lead to the run's page, whose parts are listed after a reload."""
+    page = open_page(site, site.user(), java_script_enabled=False)
+    start_job(page, "Install software", "Install on all hosts", install__hosts="web-1", install__packages="nginx")
+
+    def listed():
+        page.reload()
+        return page.locator("#outcome progress").count()
+
+    wait_until(listed, 15, "the part is listed")
+    expect(page.locator("#outcome")).to_contain_text("web-1")
 
 
 def test_staff_run_a_task_from_the_admin_and_land_on_its_live_page(site, open_page):
@@ -171,11 +292,24 @@ def test_other_people_find_nothing(site, open_page):
     assert stranger.locator("main").inner_text() == unknown.locator("main").inner_text()
 
 
-@pytest.mark.parametrize("path", ["/", "/run", "/login/", "/admin/task_progress/taskrun/"])
+@pytest.mark.parametrize(
+    "path", ["/", "/run", "/login/", "/exports/", "/rollout", "/job", "/admin/task_progress/taskrun/"]
+)
 def test_no_page_scrolls_sideways_on_a_phone(site, open_page, path):
-    """360 pixels are enough for every page."""
+    """360 pixels are enough for every page, also with a long form opened and with long names."""
     page = open_page(site, None if path == "/login/" else site.user(superuser=True), viewport=PHONE)
-    if path == "/run":
+    if path == "/job":
+        open_job(page, "Export orders")
+        expect(page.get_by_label("Orders to have")).to_be_visible()
+    elif path == "/rollout":
+        names = {"install__hosts": "web-" + "1" * 58, "install__packages": "p" * 60}
+        start_job(page, "Install software", "Install on all hosts", **names)
+        expect(page.locator("#outcome task-progress")).to_have_count(1)
+    elif path == "/exports/":
+        start_job(page, "Export orders", "Export the orders", export__at_least=10)
+        shows(page, "done")
+        page.goto(site.url + path)
+    elif path == "/run":
         start(page, seconds=2, steps=5)
         shows(page, "running")
     elif path != "/":

@@ -1,4 +1,4 @@
-"""What we lean on in Daphne, Twisted, Autobahn, Channels and channels_redis without their promise.
+"""What we lean on in Daphne, Twisted, Autobahn, uvicorn, Channels and channels_redis without their promise.
 
 Each of these fails when an upgrade changes it, and names where we use it.
 """
@@ -17,8 +17,10 @@ from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers, get_channel_layer
 
+from progress import servers
 from progress.consumers import ProgressConsumer
-from progress.servers import Flow, daphne_transport, wire
+from progress.servers import Flow, FlowControl, WaitingFlow, asyncio_transport, daphne_transport, wire
+from tests.wire import until
 
 # --- Daphne, Twisted, Autobahn (servers.py) ----------------------------------------------------------------
 
@@ -240,3 +242,95 @@ async def test_a_layer_whose_redis_is_away_says_so_and_leaves_a_task(redis_url: 
     assert len(asyncio.all_tasks() - before) == 1
     await made.flush()
     assert asyncio.all_tasks() == before
+
+
+# --- uvicorn (servers.py) ----------------------------------------------------------------------------------
+
+
+def test_uvicorns_send_is_a_method_of_the_protocol_and_waits_before_it_sends() -> None:
+    """`send.__self__.transport` is asyncio's transport; a full one is waited for at the beginning of `send`."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+
+    protocol = WebSocketsSansIOProtocol.__new__(WebSocketsSansIOProtocol)
+    protocol.transport = Asyncios()
+    assert asyncio_transport(protocol.send) is protocol.transport
+    assert daphne_transport(protocol.send) is None
+    assert "self.app(self.scope, self.receive, self.send)" in inspect.getsource(protocol.run_asgi)
+    first = inspect.getsource(protocol.send).splitlines()[1].strip()
+    assert first == "await self.writable.wait()"
+
+
+class Asyncios(asyncio.Transport):
+    """A transport as asyncio documents it, in memory."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unread = 0
+        self.aborted = False
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_send_that_waits_too_long_ends_by_cutting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While `send` waits the connection counts as stuck; after the patience it is cut, and nobody waits any more."""
+    monkeypatch.setattr(servers, "STUCK_SECONDS", 0.05)
+    transport, gone = Asyncios(), asyncio.Event()
+    transport.abort = gone.set  # type: ignore[method-assign]
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        if transport.unread:
+            await gone.wait()
+            raise ConnectionError
+        sent.append(message)
+
+    flow = WaitingFlow(send, transport)
+    await flow.send({"number": 1})
+    assert (sent, flow.stuck, flow.direct) == ([{"number": 1}], False, False)
+    transport.unread = 1
+    waiting = [asyncio.create_task(flow.send({"number": number})) for number in (2, 3)]
+    await asyncio.sleep(0)
+    assert flow.stuck
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(result) for result in results] == [ConnectionError] * 2
+    assert not flow.stuck
+    await asyncio.wait_for(flow.ready(), 1)
+
+
+async def test_what_is_left_when_the_application_ends_is_thrown_away_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that takes the rest is not cut, one that takes nothing is."""
+    monkeypatch.setattr(servers, "STUCK_SECONDS", 0.05)
+    slow, deaf = Asyncios(), Asyncios()
+    for transport in (slow, deaf):
+        transport.unread = 100
+
+        async def application(scope: Any, receive: Any, send: Any) -> None:
+            await send({"type": "websocket.accept"})
+
+        protocol = type("Protocol", (), {"transport": transport, "send": _nothing})()
+        await FlowControl(application)({"type": "websocket"}, None, protocol.send)
+    slow.unread = 0
+    await until(lambda: deaf.aborted)
+    assert not slow.aborted
+
+
+async def test_what_the_server_is_closing_already_is_cut_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that answers no ping is closed by uvicorn, which then waits for him; the application hears nothing."""
+    monkeypatch.setattr(servers, "STUCK_SECONDS", 0.05)
+    closing = Asyncios()
+    closing.unread = 100
+
+    async def send(message: Any) -> None:
+        raise RuntimeError("Unexpected ASGI message, after sending 'websocket.close'.")
+
+    with pytest.raises(RuntimeError):
+        await WaitingFlow(send, closing).send({"type": "websocket.send"})
+    await until(lambda: closing.aborted)
+
+
+async def _nothing(_protocol: Any, _message: Any) -> None:
+    """A `send` that takes everything."""

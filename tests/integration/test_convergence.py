@@ -5,15 +5,10 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-import select
-import socket
 import threading
-from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -22,6 +17,7 @@ from progress import subscription
 from progress.exceptions import StoreUnavailable
 from tasks.tasks import countdown
 from tests.acted import ActedTask
+from tests.deaf import ask_until_cut, deaf_reader, is_cut, memory
 from tests.processes import Login, Site, in_this_process, wait_until
 from tests.tcp_proxy import TcpProxy
 from tests.web_only import WebOnly
@@ -330,43 +326,6 @@ async def test_a_stopped_server_says_nothing_wrong(web: ProxiedWeb, owner: Login
 # --- Readers that do not read ------------------------------------------------------------------------------
 
 
-@contextmanager
-def deaf_reader(web: WebOnly, owner: Login, *messages: str) -> Iterator[socket.socket]:
-    """A connection that says something and then never reads."""
-    with socket.socket() as raw:
-        raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        raw.settimeout(10)
-        raw.connect(("127.0.0.1", web.web.port))
-        handshake = (
-            f"GET /ws/progress/ HTTP/1.1\r\nHost: {urlsplit(web.url).netloc}\r\nOrigin: {web.url}\r\n"
-            f"Cookie: {owner.cookie}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            f"Sec-WebSocket-Key: {b64encode(b'0' * 16).decode()}\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        raw.sendall(handshake.encode())
-        assert raw.recv(12) == b"HTTP/1.1 101"
-        for message in messages:
-            raw.sendall(text_frame(message))
-        yield raw
-
-
-def text_frame(text: str) -> bytes:
-    """A client's frame, masked with zeros."""
-    data = text.encode()
-    return bytes([0x81, 0x80 | 126]) + len(data).to_bytes(2, "big") + bytes(4) + data
-
-
-def memory(pid: int) -> int:
-    """Resident bytes of a process."""
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * 4096
-
-
-def is_cut(raw: socket.socket) -> bool:
-    """True if the other side has given up the connection. Reads nothing and says nothing."""
-    poller = select.poll()
-    poller.register(raw, select.POLLRDHUP)
-    return bool(poller.poll(0))
-
-
 async def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(web: ProxiedWeb, owner: Login) -> None:
     """It costs little memory whatever the rate, is cut after its patience (2 s here), others see the newest."""
     loop = asyncio.get_running_loop()
@@ -375,7 +334,7 @@ async def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(web: Proxied
     async with wire(web.ws, cookie=owner.cookie) as page:
         await page.watch(*(task.id for task in tasks))
         before = memory(web.web.pid)
-        with deaf_reader(web, owner, watch) as raw:
+        with deaf_reader(web.web, owner, watch) as raw:
             slowest = 0.0
             for step in range(1, 151):
                 for task in tasks:
@@ -396,23 +355,8 @@ async def test_a_client_that_asks_and_does_not_read_is_cut(web: ProxiedWeb, owne
     task = acted(owner)
     await task.log(*("x" * 500 for _ in range(200)))
     before = memory(web.web.pid)
-    with deaf_reader(web, owner) as raw:
-
-        def ask_until_cut() -> None:
-            question = text_frame(json.dumps({"type": "logs", "id": task.id, "pad": "x" * 200}))
-            raw.setblocking(False)
-            unsaid = b""
-
-            def cut() -> bool:
-                nonlocal unsaid
-                unsaid = unsaid or question
-                with suppress(OSError):  # nobody reads what we ask, either; or it is cut
-                    unsaid = unsaid[raw.send(unsaid) :]
-                return is_cut(raw)
-
-            wait_until(lambda: threading.Event().wait(0.04) or cut(), 60, "the asking client is cut")
-
-        await asyncio.to_thread(ask_until_cut)
+    with deaf_reader(web.web, owner) as raw:
+        await asyncio.to_thread(ask_until_cut, raw, {"type": "logs", "id": task.id, "pad": "x" * 200})
     assert "took nothing for 2 s" in web.web.output()
     assert memory(web.web.pid) - before < 16e6
 

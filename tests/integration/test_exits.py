@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -19,7 +21,8 @@ from celery import current_app
 import progress
 from progress import sending
 from tests import jobs, processes
-from tests.processes import ROOT, Redis, Web, Worker, in_this_process, is_running, wait_until
+from tests.complaints import complaints
+from tests.processes import ROOT, Redis, Uvicorn, Web, Worker, in_this_process, is_running, wait_until
 from tests.watching import end_of, record_of, running, send
 
 LEAVES_WITHIN = 2.0  # seconds after its last task
@@ -75,7 +78,7 @@ def result_of(task_id: str, seconds: float = 20) -> Any:
 # --- Leaving -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("pool", ["prefork", "solo", "threads"])
+@pytest.mark.parametrize("pool", ["prefork", "solo", "threads", "gevent"])
 def test_worker_leaves_as_soon_as_one_that_tracks_nothing(env: dict[str, str], tmp_path: Path, pool: str) -> None:
     """A warm shutdown after the last task, in every pool: Celery's own time, and less than a second for us."""
     settings = {"ours": "project.settings", "untracked": "tests.untracked_settings"}
@@ -246,6 +249,36 @@ def test_web_process_that_runs_tasks_itself_leaves_in_time(env: dict[str, str], 
     assert states_of(*ids) == ["SUCCESS", "SUCCESS"]
 
 
+def answer_of(web: Web, path: str) -> Any:
+    """The JSON that a page answers with."""
+    connection = http.client.HTTPConnection("127.0.0.1", web.port, timeout=15)
+    try:
+        connection.request("GET", path)
+        return json.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("server", [Web, Uvicorn])
+def test_views_that_run_tasks_eagerly_do_not_lock_up(env: dict[str, str], tmp_path: Path, server: type[Web]) -> None:
+    """`task_always_eager` in plain and in async views, eight requests of each at once: all count right."""
+    web = server(tmp_path, {**env, "DJANGO_SETTINGS_MODULE": "tests.eager_settings"}).start()
+    paths = ["/in_thread", "/in_thread_with_loop", "/in_loop", "/in_loop_with_loop"] * 8
+    try:
+        with ThreadPoolExecutor(len(paths)) as pool:
+            answers = list(pool.map(lambda path: answer_of(web, path), paths))
+        began = time.monotonic()
+        web.stop(10)
+        assert time.monotonic() - began < LEAVES_WITHIN
+    finally:
+        web.kill()
+    for answer in answers:
+        record = record_of(answer["id"])
+        assert record is not None
+        assert (record.state, record.snapshot()["current"]) == ("SUCCESS", answer["account"])
+    assert complaints(web.output()) == []
+
+
 # --- Forks ---------------------------------------------------------------------------------------------------
 
 FORKS = """
@@ -361,16 +394,16 @@ print(time.time())
 class Apart:
     """A worker whose records are in a Redis of their own; the broker is another one."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], pool: str) -> None:
         self.records = Redis(folder, name="records")
         apart = {"DJANGO_SETTINGS_MODULE": "tests.apart_settings", "RECORDS_URL": self.records.url}
-        self.worker = Worker(folder, {**env, **apart}, name="apart", concurrency=1)
+        self.worker = Worker(folder, {**env, **apart}, name="apart", pool=pool, concurrency=1)
 
 
 @pytest.fixture
-def apart(env: dict[str, str], tmp_path: Path, settings: Any) -> Iterator[Apart]:
-    """Started by the test, in the order that it wants."""
-    place = Apart(tmp_path, env)
+def apart(env: dict[str, str], tmp_path: Path, settings: Any, request: pytest.FixtureRequest) -> Iterator[Apart]:
+    """Started by the test, in the order that it wants. Its parameter is the worker's pool."""
+    place = Apart(tmp_path, env, getattr(request, "param", "prefork"))
     broker = env["REDIS_URL"]
     with in_this_process(settings, place.records.url, settings.PROGRESS_PREFIX):
         before = {name: current_app.conf[name] for name in ("broker_url", "result_backend")}
@@ -383,6 +416,10 @@ def apart(env: dict[str, str], tmp_path: Path, settings: Any) -> Iterator[Apart]
             place.records.kill()
 
 
+in_pools = pytest.mark.parametrize("apart", ["prefork", "threads", "gevent"], indirect=True)
+
+
+@in_pools
 def test_redis_that_is_away_from_the_start_costs_neither_task_nor_sender(apart: Apart, tmp_path: Path) -> None:
     """Tasks are sent, run and succeed; their ends are written when Redis comes, by processes that are still there."""
     apart.worker.start()
@@ -396,6 +433,7 @@ def test_redis_that_is_away_from_the_start_costs_neither_task_nor_sender(apart: 
     assert (record.state, record.attempt, record.snapshot()["title"]) == ("SUCCESS", 1, "Measure")
 
 
+@in_pools
 def test_redis_that_stalls_costs_no_call_more_than_a_tenth_of_a_second(apart: Apart, tmp_path: Path) -> None:
     """Stopped in the middle of a task: it runs on as before, and its end is written when Redis answers again."""
     apart.records.start()

@@ -12,10 +12,10 @@ import pytest
 
 from progress import redis_store as redis_store_module
 from progress.exceptions import StoreUnavailable
+from progress.memory_store import MemoryStore
 from progress.record import Record, Status
 from progress.redis_store import LIVE_LIFETIME, RedisStore
 from progress.store import LOG_LIMIT, MINE_LIMIT, Answer, Store, Write, watch_writes
-from progress.memory_store import MemoryStore
 from tests.processes import Redis, wait_until
 
 BODY = {"body": '"id":"t"', "fraction": "0.5"}

@@ -21,6 +21,14 @@ IDS = re.findall(r'id="(task_progress\.[EW]\d{3})"', SOURCE)
 PUBSUB = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
 
 
+def _core_layer(host: Any) -> dict[str, Any]:
+    return {
+        "CHANNEL_LAYERS": {
+            "default": {"BACKEND": "channels_redis.core.RedisChannelLayer", "CONFIG": {"hosts": [host]}}
+        }
+    }
+
+
 def found() -> list[CheckMessage]:
     return run_checks(tags=["progress"])
 
@@ -64,6 +72,8 @@ WRONG: dict[str, dict[str, Any]] = {
     "task_progress.E012": {"MIDDLEWARE": [checks.OWNER_MIDDLEWARE, checks.AUTH_MIDDLEWARE]},
     "task_progress.W013": {"MIDDLEWARE": [checks.AUTH_MIDDLEWARE]},
     "task_progress.E014": {"INSTALLED_APPS": ["django.contrib.staticfiles", "daphne"]},
+    "task_progress.W017": {"CHANNEL_LAYERS": {"default": {"BACKEND": "some.Layer"}}, "PROGRESS_STORE": "redis"},
+    "task_progress.E018": {"PROGRESS_REDIS_URL": "memcached://a"},
 }
 
 
@@ -84,6 +94,58 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
 
 
 @pytest.mark.parametrize(
+    ("expected", "wrong"),
+    [
+        ("task_progress.E001", {"PROGRESS_CHANNEL_LAYER": "mine"}),
+        ("task_progress.W003", _core_layer({"address": "redis://a", "socket_timeout": 5})),
+        ("task_progress.W003", _core_layer(("a", 6379))),
+        ("task_progress.E005", {"PROGRESS_TRACK": "shop.*"}),
+        ("task_progress.E005", {"PROGRESS_IGNORE": "shop.*"}),
+        ("task_progress.E005", {"PROGRESS_ORIGINS": "https://a.example"}),
+        ("task_progress.E005", {"PROGRESS_OWNER": "no.such.function"}),
+        ("task_progress.E005", {"PROGRESS_INTERVAL": "soon"}),
+        ("task_progress.E005", _core_layer({"host": "a", "credential_provider": "provided", "socket_timeout": None})),
+        ("task_progress.E005", {"CHANNEL_LAYERS": {"default": {**PUBSUB, "CONFIG": {"hosts": "redis://a"}}}}),
+        ("task_progress.E006", {"PROGRESS_STORE": None}),
+        ("task_progress.E007", {"PROGRESS_MAX_WATCHES": 0}),
+        ("task_progress.E007", {"PROGRESS_INTERVAL": float("nan")}),
+        ("task_progress.E008", {"PROGRESS_PREFIX": ""}),
+        ("task_progress.E008", {"PROGRESS_PREFIX": "x" * 51}),
+        ("task_progress.E011", {"PROGRESS_TASKS": {"shop.*": True}}),
+        ("task_progress.E018", {"PROGRESS_REDIS_URL": "redis://:a/b@host:6379/0"}),
+        ("task_progress.E018", {"PROGRESS_REDIS_URL": "redis+sentinel://a:26379"}),
+        ("task_progress.E018", _core_layer({"address": "localhost:6379", "socket_timeout": None})),
+    ],
+    ids=str,
+)
+def test_each_setting_is_checked_for_more_than_one_mistake(
+    settings: Any, expected: str, wrong: dict[str, Any]
+) -> None:
+    """The mistakes that people make with each setting, under the id that stands for it."""
+    for name, value in wrong.items():
+        setattr(settings, name, value)
+    assert ids() == [expected]
+
+
+def test_no_message_tells_a_password(settings: Any) -> None:
+    """What is wrong with a URL is said without the URL."""
+    for url in ("redis://me:s3cr3t/@host:6379/0", "redis+sentinel://me:s3cr3t@a:1", "http://me:s3cr3t@a"):
+        settings.PROGRESS_REDIS_URL = url
+        (message,) = found()
+        assert message.id == "task_progress.E018"
+        assert "s3cr3t" not in f"{message.msg}{message.hint}"
+
+
+def test_a_second_owner_of_our_folder_is_named(monkeypatch: Any) -> None:
+    """Another package that is installed in the same folder has overwritten ours, or will."""
+    monkeypatch.setattr(checks.installed, "others", lambda: ["progress"])
+    (message,) = found()
+    assert message.id == "task_progress.W019"
+    assert "'progress'" in message.msg
+    assert "pip uninstall progress" in message.hint
+
+
+@pytest.mark.parametrize(
     "right",
     [
         {"CHANNEL_LAYERS": {"progress": PUBSUB}},
@@ -94,19 +156,19 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
         {"PROGRESS_TASKS": {"shop.*": {"title": "Orders"}}},
         {"MIDDLEWARE": [checks.AUTH_MIDDLEWARE, checks.OWNER_MIDDLEWARE]},
         {"MIDDLEWARE": []},
-        {
-            "CHANNEL_LAYERS": {
-                "default": {
-                    "BACKEND": "channels_redis.core.RedisChannelLayer",
-                    "CONFIG": {"hosts": [{"address": "redis://a", "socket_timeout": None}]},
-                }
-            }
-        },
+        _core_layer({"address": "redis://a", "socket_timeout": None}),
+        _core_layer({"address": "redis://a", "socket_timeout": 30}),
+        {"PROGRESS_REDIS_URL": "rediss://me:p%25%40%2F@a.example:6380/3?ssl_ca_certs=/etc/ca.pem"},
+        {"PROGRESS_REDIS_URL": "unix://me:secret@/run/redis.sock?db=1"},
+        {"PROGRESS_REDIS_URL": "redis+sentinel://me:secret@a:26379,b/mymaster/2?sentinel_password=x"},
+        {"PROGRESS_REDIS_URL": "redis://a", "CHANNEL_LAYERS": {"default": {"BACKEND": "some.Layer"}}},
+        {"CHANNEL_LAYERS": {"default": {"BACKEND": "some.Layer", "CONFIG": {"hosts": ["redis://a"]}}}},
     ],
     ids=str,
 )
 def test_what_is_right_is_not_complained_about(settings: Any, right: dict[str, Any]) -> None:
     """The ways out that the hints name are accepted."""
+    settings.PROGRESS_STORE = "redis" if "CHANNEL_LAYERS" in right else settings.PROGRESS_STORE
     for name, value in right.items():
         setattr(settings, name, value)
     assert found() == []

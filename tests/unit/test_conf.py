@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import ssl
 from typing import Any
+from urllib.parse import quote
 
 import pytest
+from redis.asyncio.connection import SSLConnection, UnixDomainSocketConnection
 
 from progress.conf import NAMES, Settings, conf
 from progress.exceptions import ProgressError
 
+SECRET = "p%25@/:?#ü"
+ENCODED = quote(SECRET, safe="")
 DEFAULTS = {
     "PROGRESS_CHANNEL_LAYER": "default",
     "PROGRESS_IDLE_INTERVAL": 4.0,
@@ -90,6 +95,53 @@ def test_the_layer_named_progress_is_preferred(bare: Any) -> None:
         ({"host": "a", "port": 1}, "redis://a:1"),
         ({"host": "a"}, "redis://a:6379"),
         ("unix:///run/redis.sock", "unix:///run/redis.sock"),
+        ({"host": "a", "port": 1, "username": "me", "password": SECRET}, f"redis://me:{ENCODED}@a:1"),
+        ({"host": "a", "password": SECRET, "db": 3}, f"redis://:{ENCODED}@a:6379/3"),
+        ({"host": "a", "username": "me"}, "redis://me@a:6379"),
+        ({"host": "::1", "port": 1}, "redis://[::1]:1"),
+        ({"host": "a", "ssl": True, "ssl_ca_certs": "/ca.pem"}, "rediss://a:6379?ssl_ca_certs=%2Fca.pem"),
+        ({"host": "a", "connection_class": SSLConnection}, "rediss://a:6379"),
+        (
+            {"host": "a", "ssl": True, "ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False},
+            "rediss://a:6379?ssl_cert_reqs=none&ssl_check_hostname=False",
+        ),
+        ({"host": "a", "ssl": True, "ssl_validate_ocsp": False, "ssl_keyfile": None}, "rediss://a:6379"),
+        (
+            {"path": "/run/my redis.sock", "connection_class": UnixDomainSocketConnection, "db": 2, "password": "x"},
+            "unix://:x@/run/my%20redis.sock?db=2",
+        ),
+        ({"address": "redis://a:1/2", "username": "me", "password": SECRET}, f"redis://me:{ENCODED}@a:1/2"),
+        ({"address": "redis://you:own@a:1/2", "password": SECRET, "db": 5}, "redis://you:own@a:1/2"),
+        ({"address": "redis://you@a:1", "password": SECRET, "db": 5}, f"redis://you:{ENCODED}@a:1?db=5"),
+        ({"address": "redis://a:1?db=4", "db": 5}, "redis://a:1?db=4"),
+        (
+            {"address": "unix:///run/redis.sock", "password": SECRET, "db": 1},
+            f"unix://:{ENCODED}@/run/redis.sock?db=1",
+        ),
+        ({"address": f"redis://me:{ENCODED}@a:1/0", "socket_timeout": None}, f"redis://me:{ENCODED}@a:1/0"),
+        ({"address": ("a", 1), "password": SECRET}, f"redis://:{ENCODED}@a:1"),
+        (
+            {"sentinels": [("a", 1), ("b", 2)], "master_name": "mymaster"},
+            "redis+sentinel://a:1,b:2/mymaster",
+        ),
+        (
+            {
+                "sentinels": [["a", 1], ("::1", 2)],
+                "master_name": "my/master",
+                "sentinel_kwargs": {"password": SECRET, "ssl": True, "ssl_ca_certs": "/s.pem"},
+                "username": "me",
+                "password": SECRET,
+                "db": 7,
+                "ssl": True,
+                "ssl_ca_certs": "/m.pem",
+            },
+            "".join(
+                [
+                    f"rediss+sentinel://me:{ENCODED}@a:1,[::1]:2/my%2Fmaster/7?ssl_ca_certs=%2Fm.pem",
+                    f"&sentinel_password={ENCODED}&sentinel_ssl_ca_certs=%2Fs.pem&sentinel_ssl=true",
+                ]
+            ),
+        ),
     ],
 )
 def test_the_records_live_where_the_layer_is(bare: Any, host: Any, url: str) -> None:
@@ -98,6 +150,23 @@ def test_the_records_live_where_the_layer_is(bare: Any, host: Any, url: str) -> 
     assert url == conf.PROGRESS_REDIS_URL
     bare.PROGRESS_REDIS_URL = "redis://explicit"
     assert conf.PROGRESS_REDIS_URL == "redis://explicit"
+
+
+def test_a_host_that_no_url_can_say_is_refused(bare: Any) -> None:
+    """Somebody who signs in by a function has to name the Redis of the records; nothing is guessed."""
+    bare.CHANNEL_LAYERS = {"default": {"CONFIG": {"hosts": [{"host": "a", "credential_provider": object()}]}}}
+    with pytest.raises(ProgressError, match="has credential_provider, which no URL can say"):
+        _ = conf.PROGRESS_REDIS_URL
+    bare.PROGRESS_REDIS_URL = "redis://explicit"
+    assert conf.PROGRESS_REDIS_URL == "redis://explicit"
+
+
+@pytest.mark.parametrize("name", ["PROGRESS_TRACK", "PROGRESS_IGNORE", "PROGRESS_ORIGINS"])
+def test_a_text_is_no_list(bare: Any, name: str) -> None:
+    """A forgotten pair of brackets would make each letter an item."""
+    setattr(bare, name, "shop.*")
+    with pytest.raises(ProgressError, match=rf"{name} must be a list, got 'shop\.\*'"):
+        getattr(conf, name)
 
 
 def test_origins_default_to_those_that_csrf_trusts(bare: Any) -> None:

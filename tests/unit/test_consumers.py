@@ -9,27 +9,23 @@ from typing import Any
 
 import pytest
 
-from progress import consumers, hub, messages, middleware, store
+from progress import consumers, hub, messages, middleware
 from progress.consumers import ProgressConsumer
 from progress.exceptions import StoreUnavailable
 from progress.hub import Hub, get_hub
+from progress.memory_store import MemoryStore
 from progress.origins import Origin
 from progress.permissions import Viewer
 from progress.routing import nothing_here
-from progress.memory_store import MemoryStore
 from tests.acted import ActedTask
 from tests.wire import until
 
 
 @pytest.fixture(autouse=True)
-def surroundings(settings: Any, monkeypatch: Any) -> MemoryStore:
-    """A store and a layer of this test's own."""
-    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+def surroundings(progress_store: MemoryStore, settings: Any, monkeypatch: Any) -> None:
+    """A store and a layer of this test's own, looked at often."""
     settings.PROGRESS_SWEEP_INTERVAL = 0.1
-    fresh = MemoryStore()
-    monkeypatch.setattr(store, "_stores", {("memory", "", settings.PROGRESS_PREFIX): fresh})
     monkeypatch.setattr(hub, "READ_AGAIN", 0.02)
-    return fresh
 
 
 class Line:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +14,8 @@ from unittest.mock import MagicMock
 
 import pytest
 from celery import Task
+from celery.utils.log import get_task_logger
+from django import urls as django_urls
 from django.conf import settings as django_settings
 from django.core.management import get_commands, load_command_class
 from django.urls import resolve
@@ -24,6 +28,7 @@ from progress.options import Options
 from progress.record import Record, apply
 from progress.reporter import Job, Reporter, outcome
 from progress.snapshot import FINAL, State
+from progress.stages import Standing
 from progress.store import get_store
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -32,7 +37,7 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "bench" / "README.md"
 # Settings whose default is worked out from others; the page says how in words.
 WORKED_OUT = {"PROGRESS_CHANNEL_LAYER", "PROGRESS_ORIGINS", "PROGRESS_REDIS_URL"}
 # What the protocol names and this version does not speak; the page says so.
-RESERVED_FIELDS = {"stages", "children"}
+RESERVED_FIELDS = {"children"}
 
 
 def read(page: str) -> str:
@@ -128,7 +133,7 @@ def test_every_option_of_a_task_is_documented_with_its_default() -> None:
 
 def record_with_everything() -> list[Record]:
     """A task that ended well and one that failed, both with every field that there can be."""
-    shown = Options(unit="rows", show_error=True, show_result=True)
+    shown = Options(unit="rows", show_error=True, show_result=True, stall_after=60)
     ended = []
     for state, end in (
         (State.SUCCESS, outcome(shown, result={"rows": 3})),
@@ -136,6 +141,7 @@ def record_with_everything() -> list[Record]:
     ):
         reporter = Reporter(Job(key="k", name="n", exec="e", options=shown, worker="w@host", root="k"))
         reporter.update(current=3, total=3, meta={"a": 1, "private": {"b": 2}})
+        reporter.stages({f"stage {place}": 1 for place in range(50)})
         args = {"exec": "e", "fence": 0, "n": 1, "state": state, **reporter.texts(state), **end}
         _, record = apply(None, "save", args, 1_700_000_000_000_000)
         assert record is not None
@@ -150,6 +156,17 @@ def test_the_snapshot_table_has_every_field_and_no_other() -> None:
     assert set().union(*snapshots) == documented
     public = set().union(*[record.snapshot() for record in record_with_everything()])
     assert documented - public == {"worker"}
+
+
+def test_members_of_a_stage_are_documented() -> None:
+    """The table of stages has what a stage can have, with the standings that there are."""
+    reporter = Reporter(Job(key="k", name="n", exec="e", options=Options()))
+    with reporter.stage("outer"), reporter.stage("inner"):
+        reporter.update(current=1, total=2)
+        listed = Record(state="PROGRESS", **reporter.texts(State.PROGRESS)).snapshot()["stages"]
+    table = keyed(section("docs/protocol.md", "Stages"))
+    assert set(table) == set().union(*listed)
+    assert names(table["state"][2]) == [str(standing) for standing in Standing]
 
 
 def test_the_example_is_a_snapshot_as_it_is_sent() -> None:
@@ -189,7 +206,7 @@ def test_client_messages_are_documented_with_their_fields() -> None:
 def test_server_messages_are_documented() -> None:
     """Each message and each refusal that the server can send stands on the page, and no other."""
     source = "".join(Path(module.__file__ or "").read_text() for module in (consumers, conversation))
-    source += read("progress/outbox.py") + read("progress/log_tails.py")
+    source += read("progress/outbox.py") + read("progress/log_tails.py") + read("progress/tree_watches.py")
     sent = set(re.findall(r'_say\("(\w+)"|"type": ?"(\w+)"|"type":"(\w+)"', source))
     told = {name for found in sent for name in found if name}
     documented = {names(cells[0])[0] for cells in _server_table()[0]}
@@ -247,13 +264,11 @@ def test_http_addresses_are_routed() -> None:
 
 def test_what_is_called_missing_is_missing() -> None:
     """The list of what is not there yet is not out of date."""
-    with pytest.raises(messages.BadMessage):
-        messages.parse('{"type":"watch","tree":"x"}')
     snapshots = [record.snapshot(staff=True) for record in record_with_everything()]
     assert not RESERVED_FIELDS & set().union(*snapshots)
     assert {pattern.name for pattern in urls.urlpatterns} == {"several", "snapshot", "cancel", "healthz", "readyz"}
     listed = section("docs/protocol.md", "Not there yet")
-    assert all(word in listed for word in ("tree", "stages", "children", "/events/", "metrics", "4408"))
+    assert all(word in listed for word in ("/events/", "metrics", "4408"))
 
 
 # --- Commands ----------------------------------------------------------------------------------------------
@@ -295,20 +310,33 @@ def a_sensible_namespace() -> dict[str, Any]:
     """What the examples take for granted: rows to read, somewhere to put them, a user, a site to be added to."""
     from celery import shared_task
 
-    work = dict.fromkeys(("store", "work", "check", "digest"), lambda *_args: None)
+    work = dict.fromkeys(("store", "work", "check", "digest", "keep"), lambda *_args: None)
     return {
         "__name__": "examples",
         "shared_task": shared_task,
         "progress": progress,
         "read": lambda _source: ["a", "b", ""],
         "open_target": MagicMock(),
+        "pages_kept": lambda: 1,
+        "pages_from": _pages_from,
+        "asyncio": asyncio,
+        "ThreadPoolExecutor": ThreadPoolExecutor,
+        "get_task_logger": get_task_logger,
         "convert": MagicMock(),
         "user": SimpleNamespace(pk=1),
         "INSTALLED_APPS": [],
         "MIDDLEWARE": [],
         "urlpatterns": [],
+        "include": django_urls.include,
+        "path": django_urls.path,
+        "application": MagicMock(),
         **work,
     }
+
+
+async def _pages_from(start: str) -> AsyncIterator[str]:
+    for page in range(3):
+        yield f"{start}/{page}"
 
 
 # What the examples define, and how it is then called. All else does what it does when the block is executed.
@@ -318,12 +346,18 @@ CALLS: dict[str, tuple[Any, ...]] = {
     "sync_accounts": (),
     "checksum": ([b"a", b"b"],),
     "load": ("file.csv",),
+    "mirror": (["a", "b", "c"],),
+    "crawl": ("start",),
+    "thumbnails": (["a", "b"],),
+    "check_and_store": ("file.csv",),
+    "reindex": (["a", ""],),
     "clean": (["a", ""],),
     "monthly": ("May",),
     "export": (["a", "b"],),
     "old_style": (["a", "b"],),
     "nightly": (SimpleNamespace(pk=1),),
     "invite": ("some-id",),
+    "digest_all": ([b"a", b"b"],),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from celery.app import trace
 import progress
 from progress import hooks, publisher
 from progress.record import Record
+from progress.reporter import Reporter
 from progress.store import get_store
 
 Run = Callable[..., tuple[Any, Record]]
@@ -383,3 +385,21 @@ def test_untracked_task_is_not_touched(app: Celery, settings: Any) -> None:
     assert job.apply(task_id=task_id).result == task_id
     publisher.stop()
     assert get_store().load(task_id) is None
+
+
+def test_logger_is_heard_wherever_the_body_runs(app: Celery, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`capture_logs` works in a worker and eagerly, under annotations or not, and ends with the body."""
+    said: list[str] = []
+    logger = logging.getLogger(__name__)
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    monkeypatch.setattr(Reporter, "log", lambda self, line, level="INFO": said.append(f"{level} {line}"))
+
+    @app.task(on_success=lambda *args: logger.info("after the body"))
+    @progress.options(capture_logs="INFO")
+    def job() -> str:
+        logger.info("in the body")
+        return "done"
+
+    assert run(job)[0] == "done"
+    assert said == ["INFO in the body"]
+    assert not logger.handlers

@@ -23,10 +23,10 @@ from hypothesis import settings as chosen
 from progress import groups, hub, store, subscription
 from progress.exceptions import StoreUnavailable
 from progress.hub import Hub
+from progress.memory_store import MemoryStore
 from progress.outbox import Shown
 from progress.record import Record
 from progress.store import get_store
-from progress.memory_store import MemoryStore
 from tests.acted import ActedTask
 from tests.wire import until
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from progress import log_tails
 from progress.exceptions import StoreUnavailable
 from progress.log_tails import LogTails
-from progress.store import LogPage
 from progress.memory_store import MemoryStore
+from progress.store import LogPage
 
 
 class Client:

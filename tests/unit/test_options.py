@@ -8,6 +8,7 @@ import pytest
 from celery import Celery
 
 import progress
+from progress.checks import _check_task_options
 from progress.options import NAMES, Options, options_of
 
 
@@ -57,6 +58,49 @@ def test_unknown_option_is_refused_where_it_is_written() -> None:
         progress.options(cancelable=False)
 
 
+WRONG: list[tuple[str, Any]] = [
+    *(("title", value) for value in (5, None, ["Import"])),
+    *(("track", value) for value in (1, "yes", None)),
+    *(("weight", value) for value in (0, -1, "3", True, float("nan"), float("inf"), 1e7)),
+    *(("stall_after", value) for value in (0, -5, "30", True, 1e9, float("nan"))),
+    *(("capture_logs", value) for value in (True, "info", 20, "NOTSET", None, ["INFO"])),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_value_that_an_option_cannot_have_is_refused(settings: Any, name: str, value: Any) -> None:
+    """Where it is written, and with what was expected: at the decorator, in the settings, and by a check."""
+    with pytest.raises(progress.ProgressError, match=rf"@progress.options: {name} must be .*, got "):
+        progress.options(**{name: value})
+    settings.PROGRESS_TASKS = {"foreign.*": {name: value}}
+    with pytest.raises(progress.ProgressError, match=rf"PROGRESS_TASKS\['foreign.\*'\]: {name} must be"):
+        options_of("foreign.job", None)
+    assert [found.id for found in _check_task_options()] == ["task_progress.E011"]
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {name: getattr(Options(), name) for name in NAMES},
+        {"weight": 0.001, "stall_after": 1, "capture_logs": "DEBUG"},
+        {"weight": 1_000_000, "stall_after": 604800.0, "capture_logs": "CRITICAL"},
+    ],
+)
+def test_value_that_an_option_can_have_is_taken(settings: Any, chosen: dict[str, Any]) -> None:
+    """Defaults and both ends of every range."""
+    settings.PROGRESS_TASKS = {"*": chosen}
+    assert options_of("any.job", None) == Options(**chosen)
+    assert _check_task_options() == []
+
+
+@pytest.mark.parametrize("values", [True, None, "unit", [("unit", "rows")]])
+def test_entry_of_the_settings_that_maps_nothing_is_refused(settings: Any, values: Any) -> None:
+    """The message says how one looks."""
+    settings.PROGRESS_TASKS = {"foreign.*": values}
+    with pytest.raises(progress.ProgressError, match="must map options to values"):
+        options_of("foreign.job", None)
+
+
 def test_unknown_option_in_the_settings_is_refused(settings: Any) -> None:
     """The message names the entry of `PROGRESS_TASKS`."""
     settings.PROGRESS_TASKS = {"foreign.*": {"colour": "red"}}
@@ -82,6 +126,38 @@ def test_settings_are_read_again_when_they_change(settings: Any) -> None:
     assert options_of("a", None).unit == "rows"
     settings.PROGRESS_TASKS = {"a": {"unit": "files"}}
     assert options_of("a", None).unit == "files"
+
+
+def test_globs_are_applied_in_their_order_and_own_options_last(settings: Any) -> None:
+    """A later glob wins over an earlier one, even a narrower one; what only one of them says stays."""
+    settings.PROGRESS_TASKS = {
+        "shop.mail": {"unit": "letters", "title": "Mail", "weight": 2},
+        "shop.*": {"unit": "items", "cancellable": False},
+        "other.*": {"unit": "never"},
+    }
+
+    @progress.options(title="Own", cancellable=True)
+    def mail() -> None: ...
+
+    found = options_of("shop.mail", mail)
+    assert (found.unit, found.title, found.weight, found.cancellable) == ("items", "Own", 2, True)
+
+
+def test_task_that_is_left_alone_stays_so_whatever_else_is_said(settings: Any) -> None:
+    """`track=False`, `PROGRESS_IGNORE` and a `PROGRESS_TRACK` that does not name it: each alone is enough."""
+
+    @progress.options(track=True, title="Own")
+    def mail() -> None: ...
+
+    settings.PROGRESS_IGNORE = ["shop.*"]
+    assert not options_of("shop.mail", mail).track
+    settings.PROGRESS_IGNORE = []
+    settings.PROGRESS_TRACK = ["other.*"]
+    assert not options_of("shop.mail", mail).track
+    settings.PROGRESS_TRACK = ["*"]
+    settings.PROGRESS_TASKS = {"shop.*": {"track": False}}
+    assert not options_of("shop.mail", None).track
+    assert options_of("shop.mail", mail).track, "its own option wins over the settings'"
 
 
 @pytest.mark.parametrize(

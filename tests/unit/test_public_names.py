@@ -19,6 +19,8 @@ DOCUMENTED = {
     "owner",
     "reporter",
     "reset",
+    "stage",
+    "stages",
     "track",
     "update",
     "watch_token",

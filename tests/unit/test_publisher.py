@@ -12,12 +12,12 @@ import pytest
 
 from progress import announcer, groups, publisher
 from progress.exceptions import StoreUnavailable
+from progress.memory_store import MemoryStore
 from progress.options import Options
 from progress.pacing import BACKLOG, Pacing
 from progress.reporter import Job, Reporter
 from progress.snapshot import State
 from progress.store import Answer, Write, get_store
-from progress.memory_store import MemoryStore
 from tests.processes import wait_until
 
 IDLE, INTERVAL = 4.0, 0.1  # seconds; the defaults of the settings

@@ -1,16 +1,10 @@
-"""What a task says about itself: cheap, never backwards, never larger than a page can take."""
+"""What a task says about itself: cheap, and never larger than a page can take."""
 
 from __future__ import annotations
 
 import contextlib
 import contextvars
-import importlib
 import json
-import math
-import threading
-from decimal import Decimal
-from fractions import Fraction
-from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -35,187 +29,6 @@ def job(**options: Any) -> Job:
 def shown(reporter: Reporter, state: State = State.PROGRESS, *, staff: bool = False) -> dict[str, Any]:
     """The snapshot that `reporter` makes now."""
     return Record(seq=1, state=state, **reporter.texts(state)).snapshot(staff=staff)
-
-
-class NumpyLike:
-    """Converts to a float and is none, as numpy's scalars are."""
-
-    def __init__(self, value: float) -> None:
-        self.value = value
-
-    def __float__(self) -> float:
-        return float(self.value)
-
-
-class Array:
-    """Several numbers, as numpy has them."""
-
-    def __float__(self) -> float:
-        raise TypeError("only length-1 arrays can be converted")
-
-
-# --- Counting ------------------------------------------------------------------------------------------------
-
-
-def test_steps_of_a_loop_are_counted_when_the_next_one_begins() -> None:
-    """`track` counts what is done, not what has begun."""
-    reporter, seen = Reporter(JOB), []
-    for _ in reporter.track(["a", "b", "c"]):
-        seen.append(reporter.current)
-    assert seen == [0, 1, 2]
-    assert (reporter.current, reporter.total) == (3, 3)
-
-
-def test_loop_without_a_length_has_no_total() -> None:
-    """A generator is shown as indeterminate, unless the task knows better."""
-    unknown, known = Reporter(JOB), Reporter(JOB)
-    assert list(unknown.track(iter("abc"))) == list(known.track(iter("abc"), total=3))
-    assert (shown(unknown)["total"], shown(known)["total"]) == (None, 3)
-    assert (shown(unknown)["fraction"], shown(unknown)["current"]) == (None, 3)
-
-
-@pytest.mark.parametrize("iterable", [range(2**70), iter([]), {}])
-def test_no_length_is_no_reason_to_fail(iterable: Any) -> None:
-    """Lengths that Python cannot tell, and empty things, are simply not known."""
-    reporter = Reporter(JOB)
-    reporter.track(iterable)
-    assert shown(reporter)["total"] is None
-
-
-def test_loop_that_is_left_early_stays_where_it_was() -> None:
-    """`break` loses no step that was done."""
-    reporter = Reporter(JOB)
-    for step in reporter.track(range(10)):
-        if step == 4:
-            break
-    assert reporter.current == 4
-
-
-def test_second_loop_goes_on_from_where_the_first_ended() -> None:
-    """Two loops in a row count as one of both lengths; after a reset the second begins again at zero."""
-    reporter = Reporter(JOB)
-    list(reporter.track(range(3)))
-    list(reporter.track(range(2)))
-    assert (reporter.current, reporter.total) == (5, 5)
-    reporter.reset()
-    list(reporter.track(range(2)))
-    assert (reporter.current, reporter.total) == (2, 2)
-
-
-def test_eight_threads_lose_no_step() -> None:
-    """8 × 10 000 calls of `advance` count 80 000, from threads that were given the task's context."""
-    reporter = Reporter(JOB)
-    token = running.set(reporter)
-    try:
-        contexts = [contextvars.copy_context() for _ in range(8)]
-    finally:
-        running.reset(token)
-
-    def work() -> None:
-        for _ in range(10_000):
-            progress.advance()
-
-    threads = [threading.Thread(target=context.run, args=(work,)) for context in contexts]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert reporter.current == 80_000
-
-
-# --- Numbers of all kinds --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("total", [math.nan, math.inf, -math.inf, 0, -5, Decimal("NaN"), Decimal("sNaN"), 10**400])
-def test_total_that_means_nothing_is_unknown(total: Any) -> None:
-    """NaN, infinities, zero and negative totals are shown as indeterminate, and fail nothing."""
-    reporter = Reporter(JOB)
-    reporter.update(current=3, total=total)
-    assert list(reporter.track("ab", total=total)) == ["a", "b"]
-    assert (shown(reporter)["total"], shown(reporter)["fraction"]) == (None, None)
-
-
-@pytest.mark.parametrize("number", [5, 5.0, Decimal(5), Fraction(5), NumpyLike(5), True + 4])
-def test_numbers_of_all_kinds_are_taken(number: Any) -> None:
-    """What is a number to Python is one here, and whole ones are shown as such."""
-    reporter = Reporter(JOB)
-    reporter.update(current=number, total=NumpyLike(10))
-    reporter.advance(number)
-    assert (shown(reporter)["current"], shown(reporter)["total"]) == (10, 10)
-    assert isinstance(shown(reporter)["current"], int)
-
-
-@pytest.mark.parametrize("number", ["5", None, [5], Array(), 1j])
-def test_what_is_no_number_is_refused_at_once(number: Any) -> None:
-    """The mistake is shown where it is made: expected, got, what to do."""
-    reporter = Reporter(JOB)
-    with pytest.raises(InvalidReport, match="number, got"):
-        reporter.advance(number)
-    assert reporter.current == 0
-
-
-@given(st.lists(st.floats() | st.integers(), min_size=1), st.floats() | st.integers() | st.none())
-def test_any_numbers_make_a_snapshot(steps: list[float], total: float | None) -> None:
-    """Nothing that a task can count with costs it its bar."""
-    reporter = Reporter(JOB)
-    reporter.update(total=total)
-    for step in steps:
-        reporter.advance(step)
-        snapshot = shown(reporter)
-        assert snapshot["current"] >= 0
-        assert snapshot["fraction"] is None or 0 <= snapshot["fraction"] < 1
-
-
-# --- Never backwards -------------------------------------------------------------------------------------------
-
-
-@given(st.lists(st.integers(-5, 50)), st.lists(st.sampled_from([None, 10, 20, 40]), min_size=1))
-def test_what_is_shown_never_goes_back(steps: list[int], totals: list[int | None]) -> None:
-    """Within an attempt neither `current` nor `fraction` falls, whatever the task sets."""
-    reporter, reached, share = Reporter(JOB), 0, 0.0
-    for place, current in enumerate(steps):
-        reporter.update(current=current, total=totals[place % len(totals)])
-        snapshot = shown(reporter)
-        assert snapshot["current"] >= reached
-        reached = snapshot["current"]
-        if snapshot["fraction"] is not None:
-            assert snapshot["fraction"] >= share
-            share = snapshot["fraction"]
-
-
-def test_reset_is_the_way_back() -> None:
-    """After `reset()` the bar begins again at zero, with an unknown total."""
-    reporter = Reporter(JOB)
-    reporter.update(current=8, total=10)
-    assert shown(reporter)["fraction"] == 0.8
-    reporter.reset()
-    assert (shown(reporter)["current"], shown(reporter)["total"], shown(reporter)["fraction"]) == (0, None, None)
-    reporter.update(current=1, total=10)
-    assert shown(reporter)["fraction"] == 0.1
-
-
-def test_only_success_is_the_whole() -> None:
-    """A loop that is done is not a task that is done."""
-    reporter = Reporter(JOB)
-    reporter.update(current=1_000_000, total=1_000_000)
-    assert shown(reporter)["fraction"] < 1
-    assert shown(reporter, State.SUCCESS)["fraction"] == 1
-    assert shown(reporter, State.FAILURE)["fraction"] < 1
-
-
-def test_rate_is_the_speed_of_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units per second, smoothed; unknown before anything happened, kept while nothing happens."""
-    now = [100.0]
-    module = importlib.import_module("progress.reporter")
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))
-    reporter = Reporter(JOB)
-    assert shown(reporter)["rate"] is None
-    rates = []
-    for speed in (10, 10, 20, 0):
-        now[0] += 1
-        reporter.advance(speed)
-        rates.append(shown(reporter)["rate"])
-    assert rates == [10, 10, 13, 13]
 
 
 # --- Texts -----------------------------------------------------------------------------------------------------
@@ -267,6 +80,46 @@ def test_only_the_private_part_of_meta_is_for_staff() -> None:
     assert shown(reporter, staff=True)["meta"] == {"file": "a.csv", "private": {"path": "/srv/a.csv"}}
     reporter.update(meta={"file": "b.csv"})
     assert shown(reporter)["meta"] == shown(reporter, staff=True)["meta"] == {"file": "b.csv"}
+
+
+def test_what_is_refused_has_changed_nothing() -> None:
+    """A call is taken as a whole or not at all."""
+    reporter = Reporter(JOB)
+    reporter.update(current=1, total=2, message="a", meta={"x": 1})
+    before = reporter.texts(State.PROGRESS)
+    for wrong in ({"current": "x"}, {"total": "x"}, {"meta": {"x": object()}}):
+        with pytest.raises(InvalidReport):
+            reporter.update(**{"current": 5, "total": 9, "message": "b", "title": "c", "meta": {"y": 1}, **wrong})
+    assert reporter.texts(State.PROGRESS) == before
+
+
+def test_meta_of_none_keeps_what_is_there() -> None:
+    """As every argument that is not given."""
+    reporter = Reporter(JOB)
+    reporter.update(meta={"x": 1, "private": {"y": 2}})
+    reporter.update(meta=None, message=None, title=None, current=None, unit=None)
+    assert shown(reporter, staff=True)["meta"] == {"x": 1, "private": {"y": 2}}
+    reporter.update(meta={})
+    assert shown(reporter, staff=True)["meta"] == {}
+
+
+class Wordless:
+    def __str__(self) -> str:
+        raise RuntimeError("no text for you")
+
+
+def test_text_that_cannot_be_made_costs_the_text_only() -> None:
+    """Somebody's `__str__` is no reason for a task to fail."""
+    reporter = Reporter(JOB)
+    reporter.update(message=Wordless(), title=Wordless(), unit=Wordless())  # type: ignore[arg-type]
+    reporter.log(Wordless())  # type: ignore[arg-type]
+    assert shown(reporter)["message"] == reporter.logs[0][1] == "(Wordless without a text)"
+
+
+def test_limit_of_silence_is_told_only_when_it_is_set() -> None:
+    """`stall_after` is for pages: how long without a sign of life is too long."""
+    assert "stall_after" not in shown(Reporter(JOB))
+    assert shown(Reporter(job(stall_after=90)))["stall_after"] == 90
 
 
 def itself() -> dict[str, Any]:
@@ -356,7 +209,7 @@ def test_task_that_cannot_be_cancelled_is_not_interrupted() -> None:
     reporter = Reporter(job(cancellable=False))
     reporter.ask_cancel()
     for _ in reporter.track("abc"):
-        reporter.advance()
+        reporter.log("on")
     assert reporter.current == 3
 
 

@@ -10,6 +10,7 @@ from fractions import Fraction
 from uuid import UUID
 
 import hypothesis.strategies as st
+import numpy
 import pytest
 from hypothesis import given
 
@@ -138,6 +139,46 @@ def test_values_of_common_types_become_json() -> None:
         "sum": 1.5,
         "3": [1, [2]],
     }
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (numpy.float64(1.5), 1.5),
+        (numpy.float32(0.5), 0.5),
+        (numpy.int64(7), 7),
+        (numpy.uint8(255), 255),
+        (numpy.bool_(True), True),
+        (numpy.float64("nan"), 0),
+        (numpy.str_("text"), "text"),
+        (numpy.datetime64("2026-01-02T03:04:05"), "2026-01-02T03:04:05"),
+        (numpy.array(3), 3),
+    ],
+)
+def test_numbers_of_numpy_become_json(value: object, expected: object) -> None:
+    """Its scalars are taken everywhere; its truth stays a truth, and its moments are no numbers."""
+    found = json.loads(snapshot.meta_json({"value": value, "all": [value]}))
+    assert found == {"value": expected, "all": [expected]}
+    assert type(found["value"]) is type(expected)
+
+
+@pytest.mark.parametrize("value", [numpy.array([5]), numpy.array([1, 2]), numpy.array([[1.0]]), numpy.complex128(1j)])
+def test_what_numpy_has_and_json_has_not_is_refused(value: object) -> None:
+    """An array is no number, not even one of one number; nothing is warned about, nothing is guessed."""
+    with pytest.raises(InvalidReport, match=r"current must be (one|a) number, got"):
+        snapshot.number(value, "current")
+    with pytest.raises(InvalidReport, match="must be JSON-like, got"):
+        snapshot.meta_json({"value": value})
+
+
+@given(st.sampled_from([numpy.float64, numpy.float32, numpy.int64, numpy.int8]), st.integers(-100, 100))
+def test_numpy_counts_as_python_does(kind: type, value: int) -> None:
+    """A step, a total, a position: the number that it is, as an int where it is whole."""
+    reporter = Reporter(Job("k", "n", "e", Options()))
+    reporter.update(current=kind(1), total=kind(100))
+    reporter.advance(kind(value))
+    assert (reporter.current, reporter.total) == (1 + value, 100)
+    assert isinstance(reporter.current, int)
 
 
 @pytest.mark.parametrize("value", [object(), {"a": b"bytes"}, [lambda: 1]])

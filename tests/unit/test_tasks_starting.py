@@ -12,7 +12,7 @@ from django.contrib.auth import get_user_model
 from django.core.files.base import ContentFile
 from kombu.exceptions import OperationalError
 
-from tasks.models import Start, Upload
+from tasks.models import Export, Rollout, Start, Upload
 from tasks.starting import NotSent, start_once
 from tasks.tasks import countdown, import_csv
 
@@ -92,12 +92,14 @@ def test_a_broker_that_is_away_leaves_nothing_behind(users, broker_away, setting
 
     def make(start: Start) -> dict:
         Upload.objects.create(owner=start.user, start=start, name="x", file=ContentFile(b"x", "x"))
+        Export.objects.create(owner=start.user, start=start)
+        Rollout.objects.create(owner=start.user, start=start)
         return {}
 
     with pytest.raises(NotSent):
         start_once(users[0], uuid.uuid4(), import_csv, make)
-    assert not Start.objects.exists()
-    assert not Upload.objects.exists()
+    for model in (Start, Upload, Export, Rollout):
+        assert not model.objects.exists()
 
 
 def test_the_same_form_can_be_sent_again_when_the_broker_is_back(users, monkeypatch, sent):
@@ -139,7 +141,7 @@ call_command("migrate", verbosity=0)
 from django.contrib.auth import get_user_model
 from django.core.files.base import ContentFile
 from django.db import connection
-from tasks.models import Start, Upload
+from tasks.models import Export, Rollout, Start, Upload
 from tasks.starting import NotSent, start_once
 from tasks.tasks import countdown, import_csv
 

@@ -23,6 +23,8 @@ from progress.templatetags import progress as tags
 STATES = json.loads((Path(__file__).parents[1] / "js" / "states.json").read_text())
 SOURCE = Path(progress.__file__).parent / "static" / "progress"
 
+pytestmark = pytest.mark.usefixtures("progress_store")
+
 
 class Elements(HTMLParser):
     """The elements of a fragment with their attributes, and all its text."""
@@ -42,12 +44,6 @@ class Elements(HTMLParser):
     def one(self, tag):
         (attributes,) = [attributes for name, attributes in self.found if name == tag]
         return attributes
-
-
-@pytest.fixture(autouse=True)
-def empty_store(monkeypatch):
-    """A store of this test alone."""
-    monkeypatch.setattr("progress.store._stores", {})
 
 
 def user(pk=1, **changes):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,11 +12,10 @@ from django.test import Client
 from django.urls import reverse
 
 import progress
-from progress import store
 from progress.exceptions import StoreUnavailable
 from progress.snapshot import State
 from progress.store import get_store
-from progress.memory_store import MemoryStore
+from progress.testing import MemoryStore, in_memory
 from tests.acted import ActedTask
 
 pytestmark = pytest.mark.django_db
@@ -33,11 +33,10 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def memory(settings: Any, monkeypatch: Any) -> MemoryStore:
+def memory() -> Iterator[MemoryStore]:
     """A store in memory, whose clock is not this machine's."""
-    fresh = MemoryStore(Clock())
-    monkeypatch.setattr(store, "_stores", {("memory", "", settings.PROGRESS_PREFIX): fresh})
-    return fresh
+    with in_memory(MemoryStore(Clock())) as store:
+        yield store
 
 
 @pytest.fixture

@@ -23,7 +23,9 @@ export interface Snapshot {
   /** 0…1; null: unknown. */
   fraction?: number | null;
   message?: string;
-  stages?: { name: string; current: number; total: number | null; weight: number; state: string }[];
+  stages?: Stage[];
+  /** Stages that did not fit. */
+  stages_left_out?: number;
   children?: { known: number; ended: number; failed: number } | null;
   /** Units per second. */
   rate?: number | null;
@@ -44,8 +46,21 @@ export interface Snapshot {
   error?: { type: string; message?: string } | null;
   parent?: string | null;
   root?: string | null;
+  /** Seconds without a sign of life after which a page may say so. */
+  stall_after?: number;
   /** Staff view only. */
   worker?: string;
+}
+
+/** A part of the task's work. Those within it follow it, one `depth` further in. */
+export interface Stage {
+  name: string;
+  current: number;
+  /** null or missing: unknown. */
+  total?: number | null;
+  weight: number;
+  state: "waiting" | "running" | "done" | "failed";
+  depth?: number;
 }
 
 export interface LogLine {
@@ -57,6 +72,7 @@ export interface LogLine {
 export type Frame = { ref?: string } & (
   | { type: "watching"; items: { id: string; may: string[]; until: string | null }[] }
   | { type: "snapshots"; at: string; items: Snapshot[] }
+  | { type: "tree"; id: string; tree: string; at: string; seq: number; members: string[]; known: number; ended: number; failed: number; counts: Record<string, number>; fraction?: number | null }
   | { type: "logs"; id: string; lines: LogLine[]; next: string; truncated: boolean }
   | { type: "refused"; ids: string[]; code: string; detail?: string }
   | { type: "accepted"; id: string; action: string }

@@ -79,7 +79,7 @@ button:hover { border-color: currentColor; background: var(--track) }
 button:disabled { opacity: .6; cursor: default }
 button[hidden] { display: block; visibility: hidden }
 :is(a, button):focus-visible { outline: 2px solid var(--accent); outline-offset: 2px }
-.live { position: absolute; inline-size: 1px; block-size: 1px; clip-path: inset(50%) }
+.live { position: absolute; inline-size: 1px; block-size: 1px; overflow: hidden; clip-path: inset(50%) }
 
 :host([compact]) { --task-progress-bar-size: .4em }
 :host([compact]) :is(.text, .outcome, button) { display: none }

@@ -1,0 +1,1 @@
+"""The app enters a site that knew nothing of it. Run by `make adopt`: it builds, installs and starts everything."""
