@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from celery import Task, shared_task
+from celery import Task, chord, group, shared_task
 from celery.exceptions import Ignore, Reject
 from celery.utils.log import get_task_logger
 
@@ -398,3 +398,17 @@ def has_stages(path: str, fails: bool = False) -> None:
             progress.update(message="waiting")
         if fails:
             raise ValueError("The disk is full.")
+
+
+@shared_task
+def sends_parts(path: str, fails_too: bool = False) -> str:
+    """Sends a part that holds until the file `path` exists, one that is quick and one that may fail, and returns."""
+    last = fails.si() if fails_too else quick.si()
+    parts = [hold.si(path).set(headers={"progress-weight": 2}), quick.si(), last]
+    return str(group(parts).delay().id)
+
+
+@shared_task(bind=True)
+def replaced_by_parts(self: Task, path: str) -> None:
+    """Goes on as a chord under the same id."""
+    raise self.replace(chord([hold.si(path), quick.si(1)], adds.si(1, 2)))
