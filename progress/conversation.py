@@ -23,7 +23,7 @@ from .messages import Message
 from .outbox import Outbox, Shown
 from .permissions import Viewer
 from .record import Record, Status
-from .tree_watches import TreeWatches, find_tree
+from .tree_watches import TreeWatches
 from .trees import TreeWatcher
 from .watched import Watcher
 from .workflow import Workflow
@@ -46,7 +46,7 @@ class Conversation:
         self._claims: dict[str, Claim] = {}  # what is watched, and what decides about it
         self._staff: set[str] = set()  # of these the staff view
         self._logs = LogTails(hub.logs, self._say)
-        self._trees = TreeWatches(hub, self.access, self._say, line.start, self._take_up_members)
+        self._trees = TreeWatches(hub, self.access, line, self._say, self._take_up_members)
         self._mine: str | None = None  # the owner whose tasks are followed
         self._unwanted: set[str] = set()  # of these tasks, those that the client has asked to hear no more of
         self._expiry: asyncio.TimerHandle | None = None
@@ -58,7 +58,7 @@ class Conversation:
         if self._expiry:
             self._expiry.cancel()
         await self._hub.unwatch(list(self._claims), self._line)
-        await self._trees.leave(self._trees.all(), self._line)
+        await self._trees.close()
         await self._unfollow_mine()
 
     # --- From the hub --------------------------------------------------------------------------------------
@@ -109,7 +109,7 @@ class Conversation:
         if message.mine:
             await self._follow_mine(message)
         if message.tree is not None:
-            await self._watch_tree(message.tree, message.ref)
+            await self._trees.watch(message.tree, message.ref)
         if not message.ids:
             return
         names = {snapshot.address(name): name for name in message.ids}
@@ -124,17 +124,6 @@ class Conversation:
             allowed = {key: claim for key, claim in allowed.items() if key not in over}
         if allowed:
             await self._watch(allowed, message.ref, names)
-
-    async def _watch_tree(self, name: str, ref: Any) -> None:
-        found = await find_tree(snapshot.address(name))
-        if found is None or not self._trees.may_watch(found):
-            await self._refuse([name], "not_found", ref)
-        elif self._trees.full:
-            await self._refuse([name], "too_many", ref)
-        else:
-            await self._say("watching", ref, items=[self.access.item(found.key, found.claim, name)])
-            if not self._closed:
-                await self._trees.watch(found, name, self._line)
 
     async def _take_up_members(self, keys: list[str]) -> None:
         fresh = [key for key in keys if key not in self._claims and key not in self._unwanted]
@@ -161,7 +150,7 @@ class Conversation:
         if message.everything:
             await self._unfollow_mine()
         trees = self._trees.all() if message.everything else self._trees.called(message.ids)
-        _, members = await self._trees.leave(trees, self._line)
+        _, members = await self._trees.leave(trees)
         await self._unwatch(members)
         keys = list(self._claims) if message.everything else [snapshot.address(name) for name in message.ids]
         watched = [key for key in keys if key in self._claims]
@@ -276,7 +265,7 @@ class Conversation:
         if over := self._forget(self.access.over(self._claims)):
             await self._say_over(over, code)
         if trees := self._trees.over():
-            names, _ = await self._trees.leave(trees, self._line)
+            names, _ = await self._trees.leave(trees)
             await self._refuse(names, code, None)
         self._wake_at_expiry()
 

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 
-from . import record
+from . import rules
 from .record import Record, Status
 from .snapshot import iso
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
@@ -37,7 +37,7 @@ class MemoryStore:
         """Apply one write."""
         with self._lock:
             now, old = self._clock(), self._records.get(write.key)
-            status, new = record.apply(old, write.op, write.args, now)
+            status, new = rules.apply(old, write.op, write.args, now)
             if new is None or status is not Status.ACCEPTED:
                 return Answer(status, now, new or Record(state=""))
             self._records[write.key] = new

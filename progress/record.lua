@@ -1,8 +1,8 @@
--- The rules of record.py and workflow.py, run by Redis: one write on one record, decided atomically.
+-- The rules of rules.py and workflow.py, run by Redis: one write on one record, decided atomically.
 --
 -- KEYS[1]  the record's hash, <prefix>:task:<key>. What it is counted in is named in the record itself, so the keys
 --          of those are built here: <prefix>:tree:<…> of its workflow and group, <prefix>:task:<…> of its sender
--- ARGV     operation, then name, value, name, value, …  (the arguments that record.apply documents, and
+-- ARGV     operation, then name, value, name, value, …  (the arguments that rules.apply documents, and
 --          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds)
 -- returns  status, Redis time (µs), the head of the record as it is now (names in HEAD), then whether it was counted
 --          in another state than before (1 or 0), and the seq of its sender's record if that was changed (or 0)

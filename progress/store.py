@@ -20,7 +20,7 @@ LOG_LIMIT: Final = 1000  # lines per task
 
 
 class Write(NamedTuple):
-    """One operation of `record.apply` on one key."""
+    """One operation of `rules.apply` on one key."""
 
     op: str
     key: str

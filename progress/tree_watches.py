@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
+from . import snapshot
 from .access import Access
 from .claims import Claim
 from .hub import Hub
@@ -49,39 +50,51 @@ async def find_tree(key: str) -> Found | None:
     return Found(tree, workflow) if workflow else None
 
 
+class Line(TreeWatcher, Protocol):
+    """What carries the conversation: it is told of changes, and does things beside."""
+
+    def start(self, work: Coroutine[Any, Any, None]) -> None: ...
+
+
 class TreeWatches:
-    """`take_up` watches members; `say` sends a message; `start` does something beside."""
+    """`say` sends a message; `take_up` watches members, as far as they may be watched."""
 
     def __init__(
         self,
         hub: Hub,
         access: Access,
+        line: Line,
         say: Say,
-        start: Callable[[Coroutine[Any, Any, None]], None],
-        take_up: Callable[[list[str]], Awaitable[None]],
+        take_up: Callable[[list[str]], Coroutine[Any, Any, None]],
     ) -> None:
-        self._hub, self._access = hub, access
-        self._say, self._start, self._take_up = say, start, take_up
+        self._hub, self._access, self._line = hub, access, line
+        self._say, self._take_up = say, take_up
         self._watched: dict[str, _Watched] = {}
+        self._closed = False
 
-    @property
-    def full(self) -> bool:
-        """True if one more would be too many."""
-        return len(self._watched) >= MAX_TREES
-
-    def may_watch(self, found: Found) -> bool:
-        """True if session or tokens allow it."""
-        return self._may(found.key, found.claim)
+    async def close(self) -> None:
+        """Watch nothing any more."""
+        self._closed = True
+        await self.leave(list(self._watched))
 
     def _may(self, key: str, claim: Claim) -> bool:
         return "watch" in self._access.rights(key, claim).actions
 
-    async def watch(self, found: Found, name: str, watcher: TreeWatcher) -> None:
-        """Tell the client of this workflow from now on."""
-        known = self._watched.get(found.key)
-        self._watched[found.key] = _Watched(name, found.claim, members=known.members if known else set())
-        self.update(found.key, found.workflow)
-        await self._hub.watch_tree(found.key, watcher)
+    async def watch(self, name: str, ref: Any) -> None:
+        """Answer, and tell the client of this workflow from now on. Raises `StoreUnavailable`."""
+        found = await find_tree(snapshot.address(name))
+        if found is None or not self._may(found.key, found.claim):
+            await self._say("refused", ref, ids=[name], code="not_found")
+        elif len(self._watched) >= MAX_TREES and found.key not in self._watched:
+            await self._say("refused", ref, ids=[name], code="too_many")
+        else:
+            known = self._watched.get(found.key)
+            self._watched[found.key] = _Watched(name, found.claim, members=known.members if known else set())
+            await self._say("watching", ref, items=[self._access.item(found.key, found.claim, name)])
+            # A slow reader took its time with that, and may have left meanwhile.
+            if not self._closed and found.key in self._watched:
+                self.update(found.key, found.workflow)
+                await self._hub.watch_tree(found.key, self._line)
 
     def update(self, key: str, workflow: Workflow) -> None:
         """From the hub: the workflow has changed."""
@@ -95,13 +108,10 @@ class TreeWatches:
         fresh = [member for member in workflow.members if member not in tree.members]
         if fresh:
             tree.members.update(fresh)
-            self._start(self._take_members(fresh))
+            self._line.start(self._take_up(fresh))
         if not tree.sending:
             tree.sending = True
-            self._start(self._send(tree, key))
-
-    async def _take_members(self, fresh: list[str]) -> None:
-        await self._take_up(fresh)
+            self._line.start(self._send(tree, key))
 
     async def _send(self, tree: _Watched, key: str) -> None:
         try:
@@ -121,10 +131,10 @@ class TreeWatches:
         wanted = set(names)
         return [key for key, tree in self._watched.items() if wanted & {key, tree.name}]
 
-    async def leave(self, keys: Iterable[str], watcher: TreeWatcher) -> tuple[list[str], list[str]]:
+    async def leave(self, keys: Iterable[str]) -> tuple[list[str], list[str]]:
         """Watch these no longer. Returns what the client called them, and their members."""
         gone = {key: self._watched.pop(key) for key in list(keys) if key in self._watched}
-        await self._hub.trees.unwatch(gone, watcher)
+        await self._hub.trees.unwatch(gone, self._line)
         members = [member for tree in gone.values() for member in tree.members]
         return [tree.name for tree in gone.values()], members
 

@@ -130,4 +130,7 @@ def _facts(snapshot: Mapping[str, Any]) -> list[str]:
         count = f"{current:,} of {total:,} {unit}"
     elif current:
         count = f"{current:,} {unit}"
-    return [part for part in (state_words(snapshot), count.strip(), snapshot.get("message") or "") if part]
+    parts = snapshot.get("children") or {}
+    of_parts = f"{parts['ended']:,} of {parts['known']:,} parts" if parts else ""
+    found = (state_words(snapshot), count.strip(), of_parts, snapshot.get("message") or "")
+    return [part for part in found if part]

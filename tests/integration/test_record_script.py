@@ -1,4 +1,4 @@
-"""`record.lua` and `record.apply` are the same rules: any history ends in the same record, write for write."""
+"""`record.lua` and `rules.apply` are the same rules: any history ends in the same record, write for write."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from progress.record import Record, Status, apply
+from progress.record import Record, Status
 from progress.redis_store import RedisStore
+from progress.rules import apply
 from progress.store import Write, get_store
 from tests.record_operations import operations, resolve
 

@@ -87,6 +87,20 @@ test("999 999 of 1 000 000 is 99 %, only success is 100 %", () => {
   assert.equal(words.percentWords(snapshot({ state: "SUCCESS", fraction: 1 })), "100 %");
 });
 
+test("a task whose parts are still open is not at 100 %", () => {
+  const s = snapshot({ state: "SUCCESS", final: true, fraction: 0.625, children: { known: 8, ended: 5, failed: 1 } });
+  assert.equal(words.percentWords(s), "62 %");
+  assert.equal(words.partsWords(s), "5 of 8 parts, 1 failed");
+  assert.equal(words.partsWords(snapshot()), "");
+  assert.equal(words.percentWords(snapshot({ state: "SUCCESS" , fraction: null })), "100 %");
+});
+
+test("the stage that runs is named", () => {
+  const stages = [{ name: "read", state: "done" }, { name: "write", state: "running" }, { name: "header", state: "running" }];
+  assert.equal(words.stageWords(snapshot({ stages })), "write, header");
+  assert.equal(words.stageWords(snapshot({ stages, final: true })), "");
+});
+
 test("counts are said with their unit and total, as far as these are known", () => {
   assert.equal(words.countWords(snapshot()), "630 of 1,000 rows");
   assert.equal(words.countWords(snapshot({ total: null, current: 1234 })), "1,234 rows");

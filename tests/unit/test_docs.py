@@ -25,8 +25,9 @@ from progress import consumers, conversation, groups, messages, publisher, urls
 from progress.conf import NAMES, conf
 from progress.options import NAMES as OPTIONS
 from progress.options import Options
-from progress.record import Record, apply
+from progress.record import Record
 from progress.reporter import Job, Reporter, outcome
+from progress.rules import apply
 from progress.snapshot import FINAL, State
 from progress.stages import Standing
 from progress.store import get_store

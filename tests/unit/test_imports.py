@@ -18,7 +18,7 @@ LAYERS: list[set[str]] = [
     {"redis_url"},
     {"conf", "pile", "redis_place", "snapshot"},
     {"breaker", "groups", "messages", "options", "origins", "owners", "record", "redis_clients", "servers", "stages"},
-    {"counting", "workflow"},
+    {"counting", "rules", "workflow"},
     {"announcer", "claims", "control_group", "outcome", "store", "subscription", "tokens"},
     {"log_pages", "log_tails", "reporter"},
     {"functions", "log_capture", "pacing", "permissions", "memory_store", "redis_store", "tqdm"},

@@ -6,7 +6,8 @@ import hypothesis.strategies as st
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from progress.record import Record, Status, apply
+from progress.record import Record, Status
+from progress.rules import apply
 from progress.snapshot import FINAL, LIVE, State
 from tests.record_operations import operations, resolve
 

@@ -17,8 +17,8 @@ from hypothesis import given
 from progress import snapshot
 from progress.exceptions import InvalidReport
 from progress.options import Options
-from progress.record import apply
 from progress.reporter import Job, Reporter
+from progress.rules import apply
 from progress.snapshot import State
 
 ANY_TEXT = st.text(st.characters())

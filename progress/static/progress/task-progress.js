@@ -176,14 +176,14 @@ export class TaskProgress extends HTMLElement {
     }
     put(part.name, s.title || s.name);
     put(part.percent, words.percentWords(s));
-    put(part.count, words.countWords(s));
+    put(part.count, joined(words.stageWords(s), words.countWords(s), words.partsWords(s)));
     const eta = socket.state === "live" ? words.etaWords(s, at) : "";
     put(part.pace, joined(this.hasAttribute("compact") ? "" : words.rateWords(s), eta));
     put(part.text, (part.text.title = s.message ?? "")); // it may be longer than its place
     put(part.state, words.stateWords(s, at));
     const outcome = s.final ? words.outcomeWords(s) : "";
     put(part.outcome, outcome === s.message ? "" : outcome);
-    const fraction = s.state === "SUCCESS" ? 1 : s.fraction;
+    const fraction = s.fraction ?? (s.state === "SUCCESS" ? 1 : null);
     if (fraction == null) part.bar.removeAttribute("value");
     else part.bar.value = fraction;
     part.cancel.hidden = s.final || s.cancel_requested || !may.includes("cancel");

@@ -42,9 +42,9 @@ export function mood({ state, cancel_requested: cancelling }) {
   return (state === "STARTED" || state === "PROGRESS") && !cancelling ? "run" : "wait";
 }
 
-/** "63 %". Only success is 100 %. @param {Snapshot} s */
+/** "63 %". Only success is 100 %, and not before the last of its parts has ended. @param {Snapshot} s */
 export function percentWords({ fraction, state }) {
-  if (state === "SUCCESS") return "100 %";
+  if (state === "SUCCESS" && (fraction ?? 1) === 1) return "100 %";
   return fraction == null ? "" : `${Math.min(99, Math.floor(fraction * 100 + 1e-9))} %`;
 }
 
@@ -54,6 +54,19 @@ export function countWords({ current, total, unit }) {
   const all = total == null ? "" : ` of ${number.format(total)}`;
   const words = number.format(current) + all;
   return unit ? `${words} ${unit}` : words;
+}
+
+/** "5 of 8 parts, 1 failed": of the tasks that it has sent. @param {Snapshot} s */
+export function partsWords({ children }) {
+  if (!children) return "";
+  const failed = children.failed ? `, ${number.format(children.failed)} failed` : "";
+  return `${number.format(children.ended)} of ${number.format(children.known)} parts${failed}`;
+}
+
+/** The stage that runs, with those it is inside of: "write, header". @param {Snapshot} s */
+export function stageWords({ stages, final }) {
+  if (!stages || final) return "";
+  return stages.filter((stage) => stage.state === "running").map((stage) => stage.name).join(", ");
 }
 
 /** "210 rows/s", "12 rows/min". @param {Snapshot} s */
