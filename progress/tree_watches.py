@@ -17,6 +17,7 @@ from .workflow import Workflow
 MAX_TREES: Final = 20  # per connection; each may bring two hundred members
 
 Say = Callable[..., Awaitable[None]]
+TakeUp = Callable[[list[str]], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
@@ -59,14 +60,7 @@ class Line(TreeWatcher, Protocol):
 class TreeWatches:
     """`say` sends a message; `take_up` watches members, as far as they may be watched."""
 
-    def __init__(
-        self,
-        hub: Hub,
-        access: Access,
-        line: Line,
-        say: Say,
-        take_up: Callable[[list[str]], Coroutine[Any, Any, None]],
-    ) -> None:
+    def __init__(self, hub: Hub, access: Access, line: Line, say: Say, take_up: TakeUp) -> None:
         self._hub, self._access, self._line = hub, access, line
         self._say, self._take_up = say, take_up
         self._watched: dict[str, _Watched] = {}

@@ -585,7 +585,7 @@ BAD = [
     {"type": "watch", "ids": [""]},
     {"type": "watch", "ids": []},
     {"type": "watch", "mine": "yes"},
-    {"type": "watch", "tree": "t"},
+    {"type": "watch", "tree": 7},
     {"type": "watch", "ids": ["t"], "every_ms": "1"},
     {"type": "watch", "ids": ["t"], "every_ms": -1},
     {"type": "watch", "ids": ["t"], "every_ms": True},

@@ -121,7 +121,7 @@ def test_the_border_to_async_is_crossed_in_one_file() -> None:
         assert "sync_to_async" not in names, f"progress/{name}.py"
 
 
-@pytest.mark.parametrize("name", ["snapshot", "stages", "record", "messages", "pacing"])
+@pytest.mark.parametrize("name", ["snapshot", "stages", "record", "rules", "workflow", "messages", "pacing"])
 def test_what_is_called_pure_does_no_input_or_output(name: str) -> None:
     """These decide; sockets, files, threads and Redis are other people's."""
     tops = {module.split(".")[0] for module in imported(MODULES[name])}
