@@ -55,6 +55,7 @@ matrix: dev ## All of these with each other; writes docs/supported.md
 bench: dev ## Measure start-up, reporting and fan-out
 	$(PY) -m bench.startup
 	$(PY) -m bench
+	$(PY) -m bench.task_cost
 
 lock: ## Renew both requirements files from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make: lock needs the program uv: pip install uv" >&2; exit 1; }
