@@ -41,6 +41,8 @@ class RedisStore(RedisClients):
         super().__init__(url)
         self.prefix = prefix
         self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
+        # Reads have one of their own: they are more patient, and what is slow for a write is no reason not to read.
+        self.read_breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     # --- Writing -------------------------------------------------------------------------------------------
 
@@ -72,6 +74,17 @@ class RedisStore(RedisClients):
         except RedisError as error:
             self.breaker.trip()
             raise StoreUnavailable(f"Redis did not answer in {WRITE_TIMEOUT} s: {error}") from error
+
+    def _read(self, call: Callable[[], Any]) -> Any:
+        """The answer to a call of a page. Only the first one waits for a Redis that is away: a page that shows a task
+        may be inside of a transaction, and others wait for that.
+        """
+        self.read_breaker.check()
+        try:
+            return call()
+        except RedisError as error:
+            self.read_breaker.trip()
+            raise StoreUnavailable(f"Redis did not answer: {error}") from error
 
     async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
         """Apply writes in one round trip. Raises `StoreUnavailable`; then any of them may have happened."""
@@ -113,7 +126,7 @@ class RedisStore(RedisClients):
         pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:task:{key}")
-        replies = _answered(lambda: pipe.execute(raise_on_error=False))
+        replies = self._read(lambda: pipe.execute(raise_on_error=False))
         return [_record(_answer_or_raise(reply)) for reply in replies]
 
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
@@ -129,7 +142,7 @@ class RedisStore(RedisClients):
         pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:tree:{key}")
-        replies = _answered(lambda: pipe.execute(raise_on_error=False))
+        replies = self._read(lambda: pipe.execute(raise_on_error=False))
         return [_workflow(_answer_or_raise(reply)) for reply in replies]
 
     async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
@@ -143,7 +156,7 @@ class RedisStore(RedisClients):
     def now(self) -> int:
         """The time by Redis's clock, in µs."""
         client = self.client(READ_TIMEOUT)
-        seconds, microseconds = _answered(client.time)
+        seconds, microseconds = self._read(client.time)
         return int(seconds) * 1_000_000 + int(microseconds)
 
     # --- A user's tasks ------------------------------------------------------------------------------------
@@ -175,7 +188,7 @@ class RedisStore(RedisClients):
         """Keys of `owner`'s tasks, newest first. Some may have no record any more."""
         name = f"{self.prefix}:mine:{owner}"
         client = self.client(READ_TIMEOUT)
-        return [raw.decode() for raw in _answered(lambda: client.zrevrange(name, 0, limit - 1))]
+        return [raw.decode() for raw in self._read(lambda: client.zrevrange(name, 0, limit - 1))]
 
     async def amine(self, owner: str, limit: int = 50) -> list[str]:
         """Like `mine`."""
@@ -202,7 +215,7 @@ class RedisStore(RedisClients):
         """Lines after the cursor `after` (None: the newest `limit`)."""
         pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
         self._read_logs(pipe, key, after, limit)
-        return log_page(_answered(pipe.execute), after, limit)
+        return log_page(self._read(pipe.execute), after, limit)
 
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
         """Like `logs`."""
@@ -254,13 +267,6 @@ def _workflow(stored: Mapping[bytes, bytes] | None) -> Workflow | None:
     except ValueError:
         logger.warning("The sums of a workflow are damaged and are taken for missing")
         return None
-
-
-def _answered(call: Any) -> Any:
-    try:
-        return call()
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis did not answer: {error}") from error
 
 
 async def _waited(call: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -416,6 +417,29 @@ def test_reads_say_that_redis_is_away(own_redis: Redis, monkeypatch: Any) -> Non
         with pytest.raises(StoreUnavailable):
             read()
         assert time.perf_counter() - began < 1
+    close(store)
+
+
+def test_only_the_first_read_waits_for_a_redis_that_is_away(own_redis: Redis, monkeypatch: Any) -> None:
+    """The pages of a site that show a task are not held up one after the other; when it is back they show it."""
+    monkeypatch.setattr(redis_store_module, "READ_TIMEOUT", 0.1)
+    store = RedisStore(own_redis.url, "p")
+    store.write(Write("queue", "t", BODY))
+    own_redis.suspend()
+    with pytest.raises(StoreUnavailable, match="did not answer"):
+        store.load("t")
+    with monkeypatch.context() as nobody_asks:
+        nobody_asks.setattr("redis.client.Pipeline.execute", lambda *_args: pytest.fail("Redis was asked again"))
+        with pytest.raises(StoreUnavailable):
+            store.load("t")
+    own_redis.resume()
+
+    def shown() -> Record | None:
+        with suppress(StoreUnavailable):
+            return store.load("t")
+        return None
+
+    assert wait_until(shown, 5, "the task is shown again").state == "PENDING"
     close(store)
 
 
