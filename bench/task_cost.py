@@ -50,7 +50,7 @@ the records, so what is counted is all ours. `python -m bench.task_cost` measure
   seconds; one that nobody watches is stored every four seconds, however often it reports.
 - **inside scripts**: what `record.lua` does in them; no round trip.
 - **bytes**: the record, and its share of its owner's list or of its group's sums, as `MEMORY USAGE` has it. They are
-  kept for `PROGRESS_RETENTION`, a day, or for ten minutes when nobody owned or watched the task.
+  kept for `PROGRESS_RETENTION`, a day; the record for ten minutes when nobody owned or watched the task.
 - A line of the log takes about 100 bytes more; at most 1 000 lines of 500 characters are kept per task.
 - What is not tracked (`track=False`, `PROGRESS_IGNORE`, not in `PROGRESS_TRACK`) costs nothing.
 - No row is written: what is known of tasks is in Redis only.

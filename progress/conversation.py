@@ -47,6 +47,7 @@ class Conversation:
         self._staff: set[str] = set()  # of these the staff view
         self._logs = LogTails(hub.logs, self._say)
         self._trees = TreeWatches(hub, self.access, line, self._say, self._take_up_members)
+        self._asked: set[str] = set()  # of these, those that the client has named itself
         self._mine: str | None = None  # the owner whose tasks are followed
         self._unwanted: set[str] = set()  # of these tasks, those that the client has asked to hear no more of
         self._expiry: asyncio.TimerHandle | None = None
@@ -117,19 +118,20 @@ class Conversation:
         allowed, refused = await self._sort_out(names)
         if refused:
             await self._refuse([names[key] for key in refused], "not_found", message.ref)
-        room = max(conf.PROGRESS_MAX_WATCHES - len(self._claims), 0)
-        over = [key for key in allowed if key not in self._claims][room:]
+        over = [key for key in allowed if key not in self._claims][self._room() :]
         if over:
             await self._refuse([names[key] for key in over], "too_many", message.ref)
             allowed = {key: claim for key, claim in allowed.items() if key not in over}
         if allowed:
+            self._asked.update(allowed)
             await self._watch(allowed, message.ref, names)
 
     async def _take_up_members(self, keys: list[str]) -> None:
         fresh = [key for key in keys if key not in self._claims and key not in self._unwanted]
-        allowed, _ = await self._sort_out(fresh[: max(conf.PROGRESS_MAX_WATCHES - len(self._claims), 0)])
-        if allowed and not self._closed:
-            await self._watch(allowed, None)
+        allowed, _ = await self._sort_out(fresh)
+        wanted = {key: claim for key, claim in allowed.items() if key not in self._claims}
+        if (wanted := dict(list(wanted.items())[: self._room()])) and not self._closed:
+            await self._watch(wanted, None)
 
     async def _follow_mine(self, message: Message) -> None:
         if not self.access.viewer.user:
@@ -151,7 +153,7 @@ class Conversation:
             await self._unfollow_mine()
         trees = self._trees.all() if message.everything else self._trees.called(message.ids)
         _, members = await self._trees.leave(trees)
-        await self._unwatch(members)
+        await self._unwatch([key for key in members if key not in self._asked])
         keys = list(self._claims) if message.everything else [snapshot.address(name) for name in message.ids]
         watched = [key for key in keys if key in self._claims]
         if self._mine is not None:
@@ -180,6 +182,8 @@ class Conversation:
             await self._refuse([name], "not_found", message.ref)
         elif not self.access.may_read_logs(key, allowed[key]):
             await self._refuse([name], "not_allowed", message.ref)
+        elif key not in self._claims and not self._room():
+            await self._refuse([name], "too_many", message.ref)
         else:
             if key not in self._claims:
                 await self._watch(allowed, None)
@@ -245,11 +249,16 @@ class Conversation:
         allowed = {key: claims[key] for key in wanted if key in claims and key not in forbidden}
         return allowed, [key for key in wanted if key not in allowed]
 
+    def _room(self) -> int:
+        """How many more tasks may be watched."""
+        return max(conf.PROGRESS_MAX_WATCHES - len(self._claims), 0)
+
     async def _take_token(self, message: Message, code: str) -> bool:
         try:
             self.access.add_token(message.token or "")
         except InvalidToken:
-            await self._refuse(message.ids, code, message.ref)
+            named = [*message.ids, *([message.tree] if message.tree else [])]
+            await self._refuse(named, code, message.ref)
             return False
         self._wake_at_expiry()
         return True
@@ -290,6 +299,7 @@ class Conversation:
         """Say nothing more about these, from this moment on. Returns those that were watched."""
         gone = [key for key in keys if self._claims.pop(key, None)]
         for key in gone:
+            self._asked.discard(key)
             self._staff.discard(key)
             self._logs.drop(key)
             self._outbox.drop(key)

@@ -41,6 +41,8 @@ class MemoryStore:
             if new is None or status is not Status.ACCEPTED:
                 return Answer(status, now, new or Record(state=""))
             self._records[write.key] = new
+            if old is not None and new.run != old.run:
+                self._workflows.pop(write.key, None)
             return Answer(status, now, new, *self._count(write.key, old, new, now))
 
     def _count(self, key: str, old: Record | None, new: Record, now: int) -> tuple[bool, int]:

@@ -24,6 +24,7 @@ local FINAL = {SUCCESS = true, FAILURE = true, REVOKED = true, IGNORED = true, R
 local LIVE = {STARTED = true, PROGRESS = true, LOST = true}
 
 local key, op = KEYS[1], ARGV[1]
+local prefix, task = string.match(key, '^(.-):task:(.*)$')
 local a = {}
 for i = 2, #ARGV, 2 do a[ARGV[i]] = ARGV[i + 1] end
 
@@ -63,6 +64,8 @@ end
 function operations.queue()
   local seq = next_seq()
   if not exists or (ended and not a.again) then
+    -- What belonged to the run before is no part of this one.
+    if exists then redis.call('DEL', prefix .. ':tree:' .. task) end
     return 'accepted', with_texts(with_lineage({
       seq = seq, exec = '', fence = exists and seq or 0, n = 0, attempt = 0,
       run = exists and old.run + 1 or 1, state = 'PENDING', control = '', queued_at = now, started_at = 0,
@@ -84,7 +87,7 @@ function operations.save()
     local since = math.max(old.started_at, old.queued_at)
     if old.fence > 0 and began < since and since <= now then return 'fenced' end
     -- Nobody shows somebody else's run under this owner's name by sending a task with the same id.
-    if exists and not ended and old.owner ~= (a.owner or '') then return 'refused' end
+    if exists and old.owner ~= (a.owner or '') then return 'refused' end
   elseif exists then
     if fence == 0 then fence = old.fence end
     if fence < old.fence then return 'fenced' end
@@ -181,13 +184,12 @@ local function raise_seq(name)
   return seq
 end
 
-local prefix, task = string.match(key, '^(.-):task:(.*)$')
-
 local function count_in_tree(tree)
   local change = move(exists and (before.tree == tree or before.group == tree))
   if not change then return false end
   local name = prefix .. ':tree:' .. tree
   raise_seq(name)
+  redis.call('HSETNX', name, 'owner', old.owner)
   add(name, 'weight', change.weight)
   add(name, 'done', change.done)
   add(name, 'open', change.known - change.ended)
@@ -196,7 +198,6 @@ local function count_in_tree(tree)
     add(name, old.state, 1)
   end
   if change.known == 1 then
-    redis.call('HSETNX', name, 'owner', old.owner)
     local place = redis.call('HINCRBY', name, 'names', 1) - 1
     if place < MEMBERS then redis.call('HSET', name, 'm:' .. string.format('%d', place), task) end
   end

@@ -103,7 +103,10 @@ class Record:
             "finished_at": snapshot.iso(self.finished_at),
         }
         if self.parts_known:
-            head["children"] = {"known": self.parts_known, "ended": self.parts_ended, "failed": self.parts_failed}
+            # Some may end now that were sent by the run before, or before this record was there.
+            ended = min(self.parts_ended, self.parts_known)
+            failed = min(self.parts_failed, ended)
+            head["children"] = {"known": self.parts_known, "ended": ended, "failed": failed}
         views = (self.staff, self.outcome_staff) if staff else (self.public, self.outcome)
         members = [snapshot.encode(head)[1:-1], self.body, *views]
         return "{" + ",".join(part for part in members if part) + "}"
@@ -118,7 +121,7 @@ class Record:
         # While its body runs it may send more, and nobody knows how many; when it is over, or goes on as another
         # task, its parts say how far the whole is.
         whole = self.parts_ended < self.parts_known and self.state in (State.SUCCESS, State.PENDING)
-        if whole:
+        if whole and self.parts_weight > 0:
             return min(max(self.parts_done / self.parts_weight, own or 0), snapshot.ALMOST_DONE)
         return 1 if self.state == State.SUCCESS else own
 

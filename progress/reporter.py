@@ -53,7 +53,7 @@ class Job:
     def lineage(self) -> dict[str, Any]:
         """Whose it is and what it is counted in, as the record's rules take it."""
         told: dict[str, Any] = {"owner": self.owner, "tree": self.tree, "group": self.group, "part_of": self.part_of}
-        return told if self.weight == 1 else {**told, "weight": round(self.weight * UNIT)}
+        return told if self.weight == 1 else {**told, "weight": max(1, round(self.weight * UNIT))}
 
 
 class Reporter(Counting):

@@ -105,7 +105,7 @@ def _save(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
         if old is not None and old.fence and began < max(old.started_at, old.queued_at) <= now:
             return Status.FENCED, old
         # Nobody shows somebody else's run under this owner's name by sending a task with the same id.
-        if old is not None and not old.ended and old.owner != args.get("owner", ""):
+        if old is not None and old.owner != args.get("owner", ""):
             return Status.REFUSED, old
     elif old is not None:
         fence = fence or old.fence

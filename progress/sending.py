@@ -56,7 +56,9 @@ def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwar
     job = _job({**headers, "group": group}, sender, options, title)
     try:
         answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")))
-        if answer.accepted:
+        # A step that was declared with its workflow has been counted then, and so have those after it.
+        declared = job.tree != job.key and not answer.moved
+        if answer.accepted and not declared:
             for step in _declared(embed, job, body_too=not headers.get("group_index")):
                 _queue(*step)
     except StoreUnavailable as error:
@@ -108,7 +110,7 @@ def _declared(embed: Mapping[str, Any], job: Job, *, body_too: bool) -> Iterator
     the first declares it (`body_too`), or a body that has failed with one part would wait again with the next.
     """
     chord = embed.get("chord") if body_too else None
-    for step, before in steps_of(embed.get("chain"), chord, job.key):
+    for step, before in steps_of(embed.get("chain"), chord, job.key, every_body=False):
         name, task_id = step["task"], step["options"]["task_id"]
         function = function_of(name)
         options = options_of(name, function)
@@ -131,32 +133,35 @@ def _declared(embed: Mapping[str, Any], job: Job, *, body_too: bool) -> Iterator
             yield declared, before
 
 
-def steps_of(chain: Sequence[Any] | None, chord: Any, before: str) -> list[tuple[Mapping[str, Any], str]]:
+def steps_of(
+    chain: Sequence[Any] | None, chord: Any, before: str, *, every_body: bool = True
+) -> list[tuple[Mapping[str, Any], str]]:
     """The steps after the task with the key `before`: the rest of its chain, then its chord's body.
 
     Each with the key that it waits for. The parts of a group are none of them: they are sent together, when it
-    is their turn; the body of their chord is one.
+    is their turn; the body of their chord is one, of the first part only unless it is to be found with `every_body`.
     """
     found: list[tuple[Mapping[str, Any], str]] = []
     for step in [*reversed(chain or []), *([chord] if chord else [])]:
-        before = _walk(step, before, found)
+        before = _walk(step, before, found, every_body)
     return found
 
 
-def _walk(step: Any, before: str, found: list[tuple[Mapping[str, Any], str]]) -> str:
+def _walk(step: Any, before: str, found: list[tuple[Mapping[str, Any], str]], every_body: bool) -> str:
     """Append what `step` consists of; the answer is the key for which the next one waits."""
     if not isinstance(step, Mapping):
         return before
     arguments, options = step.get("kwargs") or {}, step.get("options") or {}
     if step["task"] == "celery.chain":
         for inner in arguments.get("tasks") or ():
-            before = _walk(inner, before, found)
+            before = _walk(inner, before, found, every_body)
     elif step["task"] == "celery.chord":
-        before = _walk(arguments.get("body"), before, found)
+        before = _walk(arguments.get("body"), before, found, every_body)
     elif options.get("task_id"):
         found.append((step, before))
         # The last step of a chain that is itself a part of a chord carries the chord's body.
-        before = _walk(options.get("chord"), snapshot.key(options["task_id"]), found)
+        body = options.get("chord") if every_body or not options.get("group_index") else None
+        before = _walk(body, snapshot.key(options["task_id"]), found, every_body)
     return before
 
 

@@ -187,9 +187,11 @@ class Subscription:
                     logger.debug("A progress group could not be joined or left: %r", error)
 
     async def _join_or_leave(self, name: str, wanted: bool) -> None:
+        channel = self._channel
         if wanted:
-            await self._layer.group_add(name, self._channel)
-            self._joined.add(name)
+            await self._layer.group_add(name, channel)
+            if channel == self._channel:  # else it was given up meanwhile, and joined nothing
+                self._joined.add(name)
         else:
             await self._layer.group_discard(name, self._channel)
             self._joined.discard(name)

@@ -9,6 +9,7 @@ from typing import Any, Final, Protocol
 from . import snapshot
 from .access import Access
 from .claims import Claim
+from .exceptions import StoreUnavailable
 from .hub import Hub
 from .store import get_store
 from .trees import TreeWatcher, read_trees
@@ -102,10 +103,17 @@ class TreeWatches:
         fresh = [member for member in workflow.members if member not in tree.members]
         if fresh:
             tree.members.update(fresh)
-            self._line.start(self._take_up(fresh))
+            self._line.start(self._take_members(tree, fresh))
         if not tree.sending:
             tree.sending = True
             self._line.start(self._send(tree, key))
+
+    async def _take_members(self, tree: _Watched, fresh: list[str]) -> None:
+        try:
+            await self._take_up(fresh)
+        except StoreUnavailable:
+            tree.members.difference_update(fresh)  # with the next change, then
+            raise
 
     async def _send(self, tree: _Watched, key: str) -> None:
         try:
@@ -129,7 +137,8 @@ class TreeWatches:
         """Watch these no longer. Returns what the client called them, and their members."""
         gone = {key: self._watched.pop(key) for key in list(keys) if key in self._watched}
         await self._hub.trees.unwatch(gone, self._line)
-        members = [member for tree in gone.values() for member in tree.members]
+        others: set[str] = set().union(*(tree.members for tree in self._watched.values()))
+        members = [member for tree in gone.values() for member in tree.members - others]
         return [tree.name for tree in gone.values()], members
 
     def all(self) -> list[str]:

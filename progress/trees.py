@@ -56,6 +56,7 @@ class Trees:
         self._subscription = subscription
         self._trees: dict[str, _Tree] = {}
         self._to_read = Pile()
+        self._looking = asyncio.Lock()  # an older answer must not follow a newer one
 
     async def watch(self, key: str, watcher: TreeWatcher) -> None:
         """Tell `watcher` of every change of the workflow `key` from now on, beginning with what is known."""
@@ -70,14 +71,17 @@ class Trees:
 
     async def unwatch(self, keys: Iterable[str], watcher: TreeWatcher) -> None:
         """Tell `watcher` nothing more about these."""
-        for key in keys:
+        deserted = []
+        for key in keys:  # all of them before anything is awaited: the connection may be cut off here
             tree = self._trees.get(key)
             if tree is None:
                 continue
             tree.watchers.discard(watcher)
             if not tree.watchers:
                 del self._trees[key]
-                await self._subscription.leave(groups.of_tree(key))
+                deserted.append(groups.of_tree(key))
+        if deserted:
+            await self._subscription.leave(*deserted)
 
     def changed(self, key: str) -> None:
         """Somebody says that this workflow has changed."""
@@ -98,6 +102,10 @@ class Trees:
                 await self._look_at(list(self._trees))
 
     async def _look_at(self, keys: Collection[str]) -> None:
+        async with self._looking:
+            await self._look(keys)
+
+    async def _look(self, keys: Collection[str]) -> None:
         try:
             found = await read_trees(keys)
         except ProgressError as error:

@@ -125,19 +125,24 @@ class Workflow:
         )
 
     @property
+    def shown(self) -> dict[str, int]:
+        """Parts in each state. Of the run before some may leave a state in which this one has not counted them."""
+        return {state: count for state, count in self.counts.items() if count > 0}
+
+    @property
     def known(self) -> int:
         """Parts that are known of."""
-        return sum(self.counts.values())
+        return sum(self.shown.values())
 
     @property
     def ended(self) -> int:
         """Parts that have ended, however."""
-        return sum(count for state, count in self.counts.items() if state in FINAL)
+        return sum(count for state, count in self.shown.items() if state in FINAL)
 
     @property
     def failed(self) -> int:
         """Parts that have failed."""
-        return sum(count for state, count in self.counts.items() if state in FAILED)
+        return sum(count for state, count in self.shown.items() if state in FAILED)
 
     @property
     def fraction(self) -> float | None:
@@ -159,7 +164,7 @@ class Workflow:
             "known": self.known,
             "ended": self.ended,
             "failed": self.failed,
-            "counts": dict(sorted(self.counts.items())),
+            "counts": dict(sorted(self.shown.items())),
             "fraction": self.fraction,
             "members": list(self.members),
         }

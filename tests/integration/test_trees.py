@@ -108,6 +108,18 @@ def test_chord_counts_its_body(site: Site, gate: Path) -> None:
     assert all_ended(header, 4).counts == {"SUCCESS": 4}
 
 
+def test_body_of_a_failed_chord_stays_failed(site: Site) -> None:
+    """Also while a chain among the parts goes on, whose last step carries the body with it."""
+    parts = [jobs.fails.si(), chain(jobs.quick.si(), jobs.quick.si(), jobs.quick.si())]
+    result = chord(parts)(jobs.adds.s())
+    body, header = result.id, result.parent.id
+    del result
+    assert all_ended(header, 5).counts == {"FAILURE": 2, "SUCCESS": 3}
+    record = record_of(body)
+    assert record is not None
+    assert (record.state, record.run, record.attempt) == ("FAILURE", 1, 0)
+
+
 def test_killed_part_is_counted_once(site: Site) -> None:
     """The verdict on a child that was killed is told by the main process, maybe twice; it counts once."""
     name, _ = forget_results(group(jobs.dies.si(), jobs.quick.si()).delay())

@@ -135,6 +135,14 @@ def test_first_write_that_arrives_after_the_verdict_on_it_is_too_late() -> None:
     assert apply(failed, "save", start, 2500) == (Status.ENDED, failed)
 
 
+def test_nobody_enters_the_ended_run_of_somebody_else() -> None:
+    """A task that another user sends with a known id, while Redis cannot be told, is not shown to the first one."""
+    record, args = started(state="SUCCESS")
+    _, ended = apply(record, "save", args, 3000)
+    other = {**args, "exec": "z", "fence": 0, "n": 1, "age": 0, "owner": "2"}
+    assert apply(ended, "save", other, 4000) == (Status.REFUSED, ended)
+
+
 def test_lost_is_taken_back_by_a_sign_of_life() -> None:
     """LOST is a presumption: the next write of that execution shows it running again."""
     record, args = started()
