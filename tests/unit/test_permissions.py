@@ -47,7 +47,7 @@ def test_what_a_session_allows(viewer: Viewer, owner: str, actions: set[str], st
     assert (set(found.actions), found.staff, found.until) == (actions, staff, None)
 
 
-def token(key: str, *actions: str, seconds: float = 60) -> WatchToken:
+def token(key: str, *actions: str, seconds: float = 3600) -> WatchToken:
     return WatchToken(key, frozenset(actions), "", time.time() + seconds)
 
 
