@@ -316,20 +316,26 @@ def test_reused_id_opens_a_new_run_after_its_end(history: History) -> None:
     assert history.ends(task_id) == ["SUCCESS", "SUCCESS"]
 
 
-def test_live_id_cannot_be_taken_over(history: History, tmp_path: Any) -> None:
-    """Who sends a task under the id of somebody's unfinished one gets neither the record nor a right to see it."""
+def test_live_id_cannot_be_taken_over(site: Site, history: History, tmp_path: Any) -> None:
+    """Who sends a task under the id of somebody's unfinished one gets neither the record nor a right to see it.
+
+    What that task does is not shown to the other either, even when theirs has ended.
+    """
     gate = tmp_path / "gate"
     with progress.owner("7"):
         task_id = send(jobs.hold, str(gate))
     running(task_id)
     with progress.owner("8"):
-        send(jobs.hold, str(gate), options={"task_id": task_id, "countdown": 0.5})
+        send(jobs.quick, options={"task_id": task_id, "countdown": 0.5})
     seen = record_of(task_id)
     assert seen is not None
     assert (seen.owner, seen.run) == ("7", 1)
     gate.touch()
     assert end_of(task_id).owner == "7"
-    wait_until(lambda: (found := record_of(task_id)) and found.attempt == 2 and found.ended, 5, "the second is over")
+    second = f"tests.jobs.quick[{task_id}] succeeded"
+    wait_until(lambda: second in site.worker.output(), 10, "the second is over")
     seen = record_of(task_id)
     assert seen is not None
-    assert (seen.owner, seen.run) == ("7", 1)
+    assert (seen.owner, seen.run, seen.attempt) == ("7", 1, 1)
+    assert seen.snapshot()["name"] == "tests.jobs.hold"
+    assert history.ends(task_id) == ["SUCCESS"]
