@@ -29,3 +29,9 @@ let allEnded = 0; // parts, when that was last noticed
 const bar = document.querySelector(".run task-progress");
 bar?.addEventListener("task-progress:end", renew);
 bar?.addEventListener("task-progress:change", (event) => count(/** @type {CustomEvent} */ (event).detail));
+
+// A brief job may have ended, and said so, before this script was loaded.
+const rendered = /** @type {?Snapshot} */ (JSON.parse(bar?.getAttribute("snapshot") ?? "null"));
+const known = /** @type {?import("../progress/task-progress.js").TaskProgress} */ (bar)?.snapshot;
+if (known) count(known);
+if (known?.final && !rendered?.final) renew();
