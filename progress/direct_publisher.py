@@ -25,7 +25,7 @@ class DirectPublisher:
 
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
-        self._pacing = Pacing("direct")
+        self._pacing = Pacing("direct", lease=0)
         self._followed: weakref.WeakSet[Reporter] = weakref.WeakSet()
         self._lock = threading.RLock()  # several threads may report for one task
         self._loops: list[asyncio.AbstractEventLoop] = []
@@ -84,9 +84,7 @@ class DirectPublisher:
             if report is None:
                 continue
             answer = self._store.write(report.write)
-            first = self._pacing.answered(report, answer)
-            if first and answer.head.owner and not answer.head.queued_at:  # an eager task was never sent
-                _now(self._store.aadd_to_mine(answer.head.owner, report.write.key, answer.now))
+            self._pacing.answered(report, answer)
             self._tell(report.write, answer)
         for reporter in self._followed:
             reporter.attention = True  # the next change is to be told at the call, too

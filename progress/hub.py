@@ -20,11 +20,15 @@ from typing import Any, Final
 from . import groups, snapshot
 from .claims import Claim, life_of
 from .conf import conf
+from .counters import counters
 from .exceptions import ProgressError, StoreUnavailable
+from .leases import Reaper, tell_all
 from .outbox import Shown
 from .pile import Pile
 from .record import Record
-from .store import MINE_LIMIT, LogPage, get_store, watch_writes
+from .result_backend import end_of
+from .snapshot import State
+from .store import MINE_LIMIT, LogPage, Write, get_store, watch_writes
 from .subscription import Subscription
 from .trees import Trees, TreeWatcher
 from .watched import Followed, Watched, Watcher, shown_of
@@ -33,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 READ_AGAIN: Final = 1.0  # seconds after a join; by then its subscription is live
 READ_TOGETHER: Final = 0.02  # seconds; hints that come within them are read together
+PATIENCE: Final = 3_000_000  # µs that a task waits before we ask whether anybody listens to its queue
 AHEAD: Final = 300_000_000  # µs that a `seq` may be ahead of Redis's clock; more is forged or damaged
 
 
@@ -91,6 +96,7 @@ class Hub:
                 continue
             watched.watchers.discard(watcher)
             if not watched.watchers:
+                watched.abandon()
                 del self._tasks[key]
                 deserted.append(groups.of_key(key))
         if deserted:
@@ -141,12 +147,14 @@ class Hub:
             self._spawn(self._sweep())
             self._spawn(self.trees.read_what_was_announced())
             self._spawn(self.trees.look_again())
+            self._spawn(Reaper(self._subscription.send, end_of).run())
 
     def _look_at_everything(self) -> None:
         self._to_read.add(*self._tasks)
 
     def _take(self, event: Any) -> None:
         """Anybody who reaches Redis can write into a group: only what has our form is passed on."""
+        counters.received += 1
         if (tree := groups.tree_in(event)) is not None:
             self.trees.changed(tree)
             return
@@ -218,12 +226,35 @@ class Hub:
             watched = self._tasks.get(key)
             if self._is_news(answer.head, watched.shown if watched else None):
                 changed.append(key)
+                if watched:
+                    watched.miss(answer.head.seq)
         if changed:
             self._learn(await self.read(changed))
+        await self._look_who_listens({key: answer.head for key, answer in zip(keys, answers, strict=True)})
         if wake:  # together: a layer that hangs costs all of them one time-out
             await asyncio.gather(
                 *(self.tell_worker(answer.head, key) for key, answer in zip(keys, answers, strict=True))
             )
+
+    async def _look_who_listens(self, heads: dict[str, Record]) -> None:
+        """Write down for each waiting task whether any worker listens to its queue. Raises `StoreUnavailable`."""
+        now = self._clock + self._ticks()
+        waiting = {
+            key: head
+            for key, head in heads.items()
+            if head.state == State.PENDING and head.queue and not head.waits and now - head.queued_at > PATIENCE
+        }
+        if not waiting:
+            return
+        listened = await get_store().alistened(sorted({head.queue for head in waiting.values()}))
+        unserved = {key: int(head.queue not in listened) for key, head in waiting.items()}
+        writes = [
+            Write("unserved", key, {"value": value})
+            for key, value in unserved.items()
+            if value != waiting[key].unserved
+        ]
+        if writes:
+            await tell_all(writes, await get_store().awrite_many(writes), self._subscription.send)
 
     async def _look_after_joining(self) -> None:
         while True:

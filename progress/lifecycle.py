@@ -22,7 +22,7 @@ from typing import Any, Final
 from celery import signals
 from celery.exceptions import Reject
 
-from . import publisher, sending, snapshot
+from . import publisher, sending, snapshot, worker_main
 from .native_thread import threads_are_eventlets
 from .options import options_of
 from .outcome import outcome
@@ -89,6 +89,7 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
         options=options,
         title=options.titled(task.run, args or (), kwargs or {}),
         **{**sending.lineage_of(request, str(task_id), options), "owner": _owner(task.name, request)},
+        sent=str(request.get(sending.SENT) or ""),
         parent=sending.key_or_none(request.parent_id),
         root=sending.key_or_none(request.root_id),
         retries=request.retries or 0,
@@ -272,6 +273,7 @@ _HANDLERS: Final[dict[Any, Callable[..., None]]] = {
     signals.task_retry: _on_retry,
     signals.task_revoked: _on_revoked,
     signals.task_postrun: _on_postrun,
+    signals.worker_ready: worker_main.on_worker_ready,
     signals.worker_process_shutdown: lambda **_kwargs: publisher.stop(),
     signals.worker_shutdown: lambda **_kwargs: publisher.stop(),
 }

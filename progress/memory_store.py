@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from . import rules
 from .record import Record, Status
 from .snapshot import iso
-from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
+from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
 from .workflow import Workflow, counted, move, wholes
 
 
@@ -31,6 +31,7 @@ class MemoryStore:
         self._workflows: dict[str, Workflow] = {}
         self._mine: dict[str, dict[str, int]] = {}
         self._logs: dict[str, list[tuple[int, str, str, str]]] = {}
+        self._queues: dict[str, int] = {}
         self._lines = 0
 
     def write(self, write: Write) -> Answer:
@@ -41,9 +42,21 @@ class MemoryStore:
             if new is None or status is not Status.ACCEPTED:
                 return Answer(status, now, new or Record(state=""))
             self._records[write.key] = new
+            if old is None or new.run != old.run:
+                self._begin_run(write, new.owner, now)
             if old is not None and new.run != old.run:
                 self._workflows.pop(write.key, None)
-            return Answer(status, now, new, *self._count(write.key, old, new, now))
+            before = old.state if old else ""
+            return Answer(status, now, new, before, *self._count(write.key, old, new, now))
+
+    def _begin_run(self, write: Write, owner: str, now: int) -> None:
+        if write.op == "queue":  # else it has begun to log already
+            self._logs.pop(write.key, None)
+        if owner:
+            tasks = self._mine.setdefault(owner, {})
+            tasks[write.key] = now
+            for oldest in sorted(tasks, key=tasks.__getitem__)[:-MINE_LIMIT]:
+                del tasks[oldest]
 
     def _count(self, key: str, old: Record | None, new: Record, now: int) -> tuple[bool, int]:
         moved, sender_seq = False, 0
@@ -93,23 +106,21 @@ class MemoryStore:
         """Like `load_workflows`."""
         return self.load_workflows(keys)
 
-    def begin(self, key: str, owner: str, now: int) -> None:
-        """A new run: its log is empty, and it is one of `owner`'s tasks ("" = nobody's)."""
-        with self._lock:
-            self._logs.pop(key, None)
-        if owner:
-            self._add_to_mine(owner, key, now)
+    async def aexpired(self, limit: int) -> Expired:
+        """Up to `limit` records whose lease has run out."""
+        now = self._clock()
+        over = [key for key, record in list(self._records.items()) if 0 < record.leased_until <= now]
+        return Expired(now, over[:limit])
 
-    def _add_to_mine(self, owner: str, key: str, now: int) -> None:
-        with self._lock:
-            tasks = self._mine.setdefault(owner, {})
-            tasks[key] = now
-            for oldest in sorted(tasks, key=tasks.__getitem__)[:-MINE_LIMIT]:
-                del tasks[oldest]
+    async def alisten(self, queues: Iterable[str], seconds: float) -> None:
+        """Say that somebody listens to `queues` for so long from now."""
+        until = self._clock() + int(seconds * 1_000_000)
+        self._queues |= dict.fromkeys(queues, until)
 
-    async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Like `add_to_mine`."""
-        self._add_to_mine(owner, key, now)
+    async def alistened(self, queues: Sequence[str]) -> set[str]:
+        """Those of `queues` that somebody listens to."""
+        now = self._clock()
+        return {queue for queue in queues if self._queues.get(queue, 0) > now}
 
     def mine(self, owner: str, limit: int = 50) -> list[str]:
         """Keys of `owner`'s tasks, newest first."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .conf import conf
+from .leases import LEASE, RENEW_EVERY
 from .record import TEXTS, Record, Status
 from .reporter import Reporter
 from .snapshot import FINAL, WAITING, State
@@ -35,6 +36,7 @@ class _Said:
     attempt: int = 0
     run: int = 1
     seq: int = 0
+    heard: float = 0.0  # when the store last took a sign of life; 0 = never
     lines: list[tuple[str, str]] = field(default_factory=list)  # of the log, taken and not yet stored
 
 
@@ -52,8 +54,9 @@ class Report:
 class Pacing:
     """The running tasks of one process. Belongs to the publisher's thread."""
 
-    def __init__(self, process: str, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, process: str, clock: Callable[[], float] = time.monotonic, lease: float = LEASE) -> None:
         self._process = process
+        self._lease = int(lease * 1_000_000)  # µs; 0 = nobody here renews it
         self._clock = clock
         self._said: dict[Reporter, _Said] = {}
         self._by_key: dict[str, Reporter] = {}
@@ -83,8 +86,28 @@ class Pacing:
     def next_due(self) -> float | None:
         """When the next reporter may speak (s, monotonic); None = when one calls."""
         # One that sleeps and yet has news could not be stored: it is due, and nobody will call again.
-        due = (said.due for one, said in self._said.items() if not one.attention or _changed(one, said))
-        return min(due, default=None)
+        due = [said.due for one, said in self._said.items() if not one.attention or _changed(one, said)]
+        signs = (said.heard + RENEW_EVERY for one, said in self._said.items() if self._is_leased(one, said))
+        return min((*due, *signs), default=None)
+
+    def _is_leased(self, reporter: Reporter, said: _Said) -> bool:
+        return self._lease > 0 and said.heard > 0 and reporter.state is State.STARTED
+
+    def to_renew(self) -> list[Reporter]:
+        """The running tasks that have been silent for so long that they must give a sign of life."""
+        late = self._clock() - RENEW_EVERY
+        return [one for one, said in self._said.items() if self._is_leased(one, said) and said.heard <= late]
+
+    def renewed(self, reporter: Reporter, answer: Answer) -> None:
+        """Take in what became of a sign of life. A record that was lost with Redis's data is written again."""
+        said = self._said.get(reporter)
+        if said is None:  # it ended meanwhile
+            return
+        said.heard = self._clock()
+        if answer.status is Status.UNKNOWN:
+            said.changes, said.due = -1, 0.0
+        elif not answer.accepted:
+            self.forget(reporter)
 
     def all_said(self) -> bool:
         """True if no reporter has anything new."""
@@ -141,6 +164,8 @@ class Pacing:
             "run": said.run,
             **job.lineage,
             "process": self._process,
+            "lease": self._lease,
+            "sent": job.sent,
             "seen": said.seq,
             **reporter.texts(state),
         }
@@ -154,6 +179,7 @@ class Pacing:
         said.due = self._clock() + (conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL)
         if answer.accepted:
             said.fence, said.attempt, said.run, said.seq = head.fence, head.attempt, head.run, head.seq
+            said.heard = self._clock()
             if head.control:
                 reporter.ask_cancel()
         if report.state in FINAL or report.state in WAITING or answer.status in OVER:

@@ -20,7 +20,7 @@ import os
 import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Final
@@ -30,9 +30,12 @@ from asgiref.sync import async_to_sync
 from . import groups
 from .announcer import SEND_TIMEOUT, Announcer
 from .control_group import ControlGroup
+from .counters import counters
 from .exceptions import ProgressError
+from .leases import Held, Tell, renewal, tell_all
 from .native_thread import NativeThread, threads_are_greenlets
 from .pacing import BACKLOG, Pacing, Report, shown
+from .record import Status
 from .reporter import Reporter
 from .snapshot import FINAL
 from .store import Answer, Store, Write, get_store
@@ -41,6 +44,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
+REFUSED_BY_FENCE: Final = frozenset({Status.FENCED, Status.ENDED, Status.STALE, Status.REFUSED})
 PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
 
 
@@ -50,6 +54,10 @@ def send_now(group: str, event: dict[str, Any]) -> None:
     async_to_sync(channel_layer.group_send)(group, event)
 
 
+# Something that goes on beside the reporting, told how to send into a group. It ends by being cancelled.
+Chore = Callable[[Tell], Coroutine[Any, Any, None]]
+
+
 @dataclass(slots=True)
 class _Inbox:
     """What other threads hand over. Deques: appending is atomic."""
@@ -57,6 +65,7 @@ class _Inbox:
     reporters: deque[Reporter] = field(default_factory=deque)
     once: deque[Write] = field(default_factory=deque)
     hints: deque[tuple[str, dict[str, Any]]] = field(default_factory=partial(deque, maxlen=BACKLOG))
+    chores: deque[Chore] = field(default_factory=deque)
 
 
 class Publisher:
@@ -74,6 +83,7 @@ class Publisher:
         self._stopping = False
         self._announcer = Announcer()
         self._retry_at = 0.0
+        self._chores: set[asyncio.Task[None]] = set()
         self._thread = NativeThread(self._run, "progress-publisher")
 
     # --- Called from other threads -------------------------------------------------------------------------
@@ -100,6 +110,11 @@ class Publisher:
     def announce(self, group: str, event: dict[str, Any]) -> None:
         """Send a hint about something that is already stored."""
         self._inbox.hints.append((group, event))
+        self.wake()
+
+    def run(self, chore: Chore) -> None:
+        """Do `chore` in the publisher's loop until that ends."""
+        self._inbox.chores.append(chore)
         self.wake()
 
     def wake(self) -> None:
@@ -166,10 +181,12 @@ class Publisher:
             self._control_group.join()
         while inbox.once:
             self._once.append(inbox.once.popleft())
+        while inbox.chores:
+            self._chores.add(asyncio.create_task(inbox.chores.popleft()(self._announcer.send)))
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None = until woken."""
-        if self._inbox.reporters or self._inbox.once or self._inbox.hints:
+        if self._inbox.reporters or self._inbox.once or self._inbox.hints or self._inbox.chores:
             return 0
         now, due = time.monotonic(), 0.0 if self._once or self._introductions else self._pacing.next_due()
         return None if due is None else max(due, self._retry_at, now) - now
@@ -186,8 +203,9 @@ class Publisher:
             ready = self._pacing.ready(everything=self._stopping)
             await self._store_logs(store, ready)
             await self._save(store, ready)
+            await self._renew(store)
             await self._store_once(store)
-            await self._introduce(store)
+            await self._introduce()
         while self._inbox.hints:
             await self._announcer.send(*self._inbox.hints.popleft())
 
@@ -206,6 +224,7 @@ class Publisher:
         answers = await store.awrite_many([report.write for report in reports])
         for report, answer in zip(reports, answers, strict=True):
             first = self._pacing.answered(report, answer)
+            count(answer)
             if answer.accepted and first and answer.head.owner:
                 self._introductions.append((report.write.key, answer))
             if answer.accepted:
@@ -229,13 +248,21 @@ class Publisher:
         for group, event in groups.of_wholes(answer):
             await self._announcer.send(group, event)
 
-    async def _introduce(self, store: Store) -> None:
+    async def _renew(self, store: Store) -> None:
+        """Give a sign of life for those that had nothing to say."""
+        silent = self._pacing.to_renew()
+        if not silent:
+            return
+        writes = [renewal(Held(reporter.job.key, reporter.job.exec)) for reporter in silent]
+        answers = await store.awrite_many(writes)
+        for reporter, answer in zip(silent, answers, strict=True):
+            self._pacing.renewed(reporter, answer)
+        await tell_all(writes, answers, self._announcer.send)
+
+    async def _introduce(self) -> None:
         """Tell owners of tasks that have just started."""
         while self._introductions:
-            key, answer = self._introductions[0]
-            if not answer.head.queued_at:  # nobody could record that it was sent
-                await store.aadd_to_mine(answer.head.owner, key, answer.now)
-            self._introductions.popleft()
+            key, answer = self._introductions.popleft()
             await self._announcer.send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
 
     async def _store_once(self, store: Store) -> None:
@@ -243,6 +270,7 @@ class Publisher:
             write = self._once[0]
             (answer,) = await store.awrite_many([write])
             self._once.popleft()
+            count(answer)
             if answer.accepted:
                 await self._announcer.send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
                 await self._tell_wholes(answer)
@@ -258,10 +286,22 @@ class Publisher:
 
     async def _leave(self) -> None:
         self._loop = None
+        for chore in self._chores:
+            chore.cancel()
+        await asyncio.gather(*self._chores, return_exceptions=True)
         await self._control_group.leave()
         with contextlib.suppress(Exception):
             if close := getattr(get_store(), "aclose", None):
                 await close()
+
+
+def count(answer: Answer) -> None:
+    """Count what became of a write."""
+    if answer.accepted:
+        counters.published += 1
+        counters.healed += answer.healed
+    elif answer.status in REFUSED_BY_FENCE:
+        counters.fenced += 1
 
 
 # --- One per process ---------------------------------------------------------------------------------------

@@ -3,20 +3,25 @@
 -- KEYS[1]  the record's hash, <prefix>:task:<key>. What it is counted in is named in the record itself, so the keys
 --          of those are built here: <prefix>:tree:<…> of its workflow and group, <prefix>:task:<…> of its sender
 -- ARGV     operation, then name, value, name, value, …  (the arguments that rules.apply documents, and
---          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds)
--- returns  status, Redis time (µs), the head of the record as it is now (names in HEAD), then whether it was counted
---          in another state than before (1 or 0), and the seq of its sender's record if that was changed (or 0)
+--          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds, and mine_limit: tasks remembered per user)
+-- returns  status, Redis time (µs), the head of the record as it is now (names in HEAD), then the state it was in
+--          before, whether it was counted in another state than before (1 or 0), and the seq of its sender's record
+--          if that was changed (or 0)
+--
+-- Beside the record it keeps <prefix>:leases (a record's key → until when a sign of life was promised), and when a
+-- run begins it lists the task in its owner's <prefix>:mine:<…> and, if it is queued, empties <prefix>:log:<…>.
 --
 -- Numbers are written with %.0f: tostring() and cjson lose the last digits of a seq.
 
 local HEAD = {'seq', 'exec', 'fence', 'n', 'attempt', 'run', 'state', 'control', 'watched_until',
               'queued_at', 'started_at', 'updated_at', 'finished_at', 'owner', 'tree', 'group', 'part_of',
-              'weight', 'share', 'waits', 'process', 'parts_known', 'parts_ended', 'parts_failed',
-              'parts_weight', 'parts_done'}
+              'weight', 'share', 'waits', 'process', 'terminable', 'sent', 'queue', 'unserved', 'leased_until',
+              'live_state', 'parts_known', 'parts_ended', 'parts_failed', 'parts_weight', 'parts_done'}
 local UNIT = 1000000
 local NUMBERS = {seq = 0, fence = 0, n = 0, attempt = 0, run = 1, watched_until = 0,
                  queued_at = 0, started_at = 0, updated_at = 0, finished_at = 0, weight = UNIT, share = 0,
-                 parts_known = 0, parts_ended = 0, parts_failed = 0, parts_weight = 0, parts_done = 0}
+                 parts_known = 0, parts_ended = 0, parts_failed = 0, parts_weight = 0, parts_done = 0,
+                 terminable = 0, unserved = 0, leased_until = 0}
 local TEXTS = {'fraction', 'body', 'public', 'staff', 'outcome', 'outcome_staff'}
 local FAILED = {FAILURE = true, REJECTED = true}
 local MEMBERS = 200
@@ -61,21 +66,30 @@ local function with_texts(changes)
   return changes
 end
 
+local function leased()
+  local lease = num('lease', 0)
+  return lease > 0 and now + lease or 0
+end
+
 function operations.queue()
   local seq = next_seq()
+  -- This very message has a record already: a worker was quicker than a Redis that stalled.
+  if exists and a.sent and old.sent == a.sent and not a.again then return 'same' end
   if not exists or (ended and not a.again) then
     -- What belonged to the run before is no part of this one.
     if exists then redis.call('DEL', prefix .. ':tree:' .. task) end
     return 'accepted', with_texts(with_lineage({
       seq = seq, exec = '', fence = exists and seq or 0, n = 0, attempt = 0,
       run = exists and old.run + 1 or 1, state = 'PENDING', control = '', queued_at = now, started_at = 0,
-      updated_at = now, finished_at = 0, waits = a.waits or '', process = '',
+      updated_at = now, finished_at = 0, waits = a.waits or '', process = '', terminable = 0,
+      sent = a.sent or '', queue = a.queue or '', unserved = 0, leased_until = 0, live_state = '',
       parts_known = 0, parts_ended = 0, parts_failed = 0, parts_weight = 0, parts_done = 0,
       fraction = '', body = '', public = '', staff = '', outcome = '', outcome_staff = ''}))
   end
   if ended then return 'ended' end
   if old.waits ~= '' and not a.waits then
-    return 'accepted', with_texts({seq = seq, waits = '', queued_at = now, updated_at = now})
+    return 'accepted', with_texts({
+      seq = seq, waits = '', queued_at = now, updated_at = now, sent = a.sent or '', queue = a.queue or ''})
   end
   return 'refused'
 end
@@ -97,6 +111,8 @@ function operations.save()
   local seq = next_seq()
   local changes = {
     seq = seq, exec = a.exec, n = n, state = a.state, waits = '', process = a.process or '',
+    terminable = num('terminable', 0), sent = a.sent or old.sent, unserved = 0,
+    leased_until = LIVE[a.state] and leased() or 0, live_state = '',
     updated_at = now, finished_at = FINAL[a.state] and now or 0, outcome = '', outcome_staff = ''}
   if not exists then
     changes.run = math.max(num('run', 1), 1)
@@ -122,6 +138,7 @@ function operations.verdict()
   end
   local changes = {
     seq = next_seq(), state = a.state, waits = '', updated_at = now,
+    unserved = 0, leased_until = 0, live_state = a.state == 'LOST' and LIVE[old.state] and old.state or '',
     finished_at = FINAL[a.state] and now or 0}
   -- Known from here on, so that its first write, should it still arrive, is recognised as late.
   if a.exec and a.exec ~= '' then changes.exec = a.exec end
@@ -133,11 +150,32 @@ function operations.verdict()
   return 'accepted', changes
 end
 
+function operations.renew()
+  if not exists then return 'unknown' end
+  if old.exec ~= a.exec then return 'fenced' end
+  if not LIVE[old.state] then return 'refused' end
+  local changes = {leased_until = leased()}
+  if old.state == 'LOST' then
+    changes.seq, changes.live_state = next_seq(), ''
+    changes.state = old.live_state ~= '' and old.live_state or 'STARTED'
+  end
+  return 'accepted', changes
+end
+
 function operations.lost()
   if not exists then return 'unknown' end
-  local unchanged = LIVE[old.state] and old.exec == a.exec and old.seq == num('seen', 0)
-  if not unchanged or old.state == 'LOST' then return 'refused' end
-  return 'accepted', {seq = next_seq(), state = 'LOST', updated_at = now}
+  local over = 0 < old.leased_until and old.leased_until <= now and LIVE[old.state] and old.state ~= 'LOST'
+  if not over or old.exec ~= a.exec then return 'refused' end
+  -- `updated_at` stays: it says when the task was last heard of.
+  return 'accepted', {seq = next_seq(), state = 'LOST', live_state = old.state, leased_until = 0}
+end
+
+function operations.unserved()
+  if not exists then return 'unknown' end
+  if old.state ~= 'PENDING' or old.waits ~= '' then return 'refused' end
+  local value = num('value', 0)
+  if old.unserved == value then return 'same' end
+  return 'accepted', {seq = next_seq(), unserved = value}
 end
 
 function operations.cancel()
@@ -217,6 +255,27 @@ local function count_in_sender(sender)
   return raise_seq(name)
 end
 
+-- Keep the list of leases as the record has it. What is listed and has no lease, or no record, is taken off.
+local function list_lease()
+  local name = prefix .. ':leases'
+  if old.leased_until > 0 then
+    if old.leased_until ~= before.leased_until then
+      redis.call('ZADD', name, string.format('%.0f', old.leased_until), task)
+    end
+  elseif before.leased_until > 0 or op == 'lost' then
+    redis.call('ZREM', name, task)
+  end
+end
+
+local function begin_run()
+  if op == 'queue' then redis.call('DEL', prefix .. ':log:' .. task) end  -- else it has begun to log already
+  if old.owner == '' or not a.mine_limit then return end
+  local name = prefix .. ':mine:' .. old.owner
+  redis.call('ZADD', name, string.format('%.0f', now), task)
+  redis.call('ZREMRANGEBYRANK', name, 0, -a.mine_limit - 1)
+  redis.call('EXPIRE', name, a.ttl_live)
+end
+
 local status, changes = operations[op]()
 local moved, sender_seq = false, 0
 if changes then
@@ -235,12 +294,14 @@ if changes then
     lifetime = forgotten and a.ttl_forgotten or a.ttl_ended
   end
   if lifetime then redis.call('EXPIRE', key, lifetime) end
+  if not exists or old.run ~= before.run then begin_run() end
   if old.tree ~= '' and old.tree ~= task then moved = count_in_tree(old.tree) end
   if old.group ~= '' and old.group ~= task and old.group ~= old.tree then
     moved = count_in_tree(old.group) or moved
   end
   if old.part_of ~= '' then sender_seq = count_in_sender(old.part_of) end
 end
+list_lease()
 
 local reply = {status, string.format('%.0f', now)}
 for _, name in ipairs(HEAD) do
@@ -248,6 +309,7 @@ for _, name in ipairs(HEAD) do
   if NUMBERS[name] then value = string.format('%.0f', value) end
   reply[#reply + 1] = value
 end
+reply[#reply + 1] = before.state
 reply[#reply + 1] = flag(moved)
 reply[#reply + 1] = string.format('%.0f', sender_seq)
 return reply

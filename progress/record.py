@@ -56,6 +56,12 @@ class Record:
     share: int = 0  # how much of that is done; within a run it only grows
     waits: str = ""  # key of the task that must end first; "" = none
     process: str = ""  # control group of the worker process that runs it
+    terminable: int = 0  # 1: the pool that runs it can be told to kill it
+    sent: str = ""  # random name of the message that was sent for this run
+    queue: str = ""  # name of the queue it was sent to, as far as that is known
+    unserved: int = 0  # 1: no worker listens to that queue
+    leased_until: int = 0  # whoever runs it promised a sign of life by then; 0 = nobody promised any
+    live_state: str = ""  # what LOST hides
     # Of the tasks that it sent itself: how many, how many have ended, how many of these failed, and their sums.
     parts_known: int = 0
     parts_ended: int = 0
@@ -102,6 +108,9 @@ class Record:
             "updated_at": snapshot.iso(self.updated_at),
             "finished_at": snapshot.iso(self.finished_at),
         }
+        if self.state == State.PENDING and self.queue:
+            head["queue"] = self.queue
+            head["unserved"] = bool(self.unserved)
         if self.parts_known:
             # Some may end now that were sent by the run before, or before this record was there.
             ended = min(self.parts_ended, self.parts_known)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from importlib.resources import files
 from typing import Any, Final
@@ -20,7 +20,7 @@ from .exceptions import StoreUnavailable
 from .log_pages import log_page
 from .record import Record, Status
 from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, RedisClients
-from .store import LOG_LIMIT, MINE_LIMIT, Answer, LogPage, Write
+from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
 from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
@@ -29,6 +29,23 @@ SCRIPT: Final = files("progress").joinpath("record.lua").read_text()
 SHA: Final = hashlib.sha1(SCRIPT.encode(), usedforsecurity=False).hexdigest()  # Redis's name of a script
 # The head of a record, as `record.lua` answers it: everything but the texts.
 HEAD: Final = [field.name.encode() for field in fields(Record) if field.name not in record.TEXTS]
+
+# Redis's time, then the keys of the leases that are over by it.
+EXPIRED: Final = """
+local time = redis.call('TIME')
+local now = string.format('%.0f', time[1] * 1000000 + time[2])
+local keys = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now, 'LIMIT', 0, ARGV[1])
+table.insert(keys, 1, now)
+return keys
+"""
+# Each queue, until when somebody listens to it; those that nobody does are taken off.
+LISTEN: Final = """
+local time = redis.call('TIME')
+local now = time[1] * 1000000 + time[2]
+for i = 3, #ARGV do redis.call('ZADD', KEYS[1], string.format('%.0f', now + ARGV[1]), ARGV[i]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
+redis.call('EXPIRE', KEYS[1], ARGV[2])
+"""
 
 LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
@@ -112,7 +129,7 @@ class RedisStore(RedisClients):
                 flat += (name, value)
         retention = conf.PROGRESS_RETENTION
         flat += ("ttl_live", LIVE_LIFETIME, "ttl_ended", retention)
-        flat += ("ttl_forgotten", min(FORGOTTEN_LIFETIME, retention))
+        flat += ("ttl_forgotten", min(FORGOTTEN_LIFETIME, retention), "mine_limit", MINE_LIMIT)
         return flat
 
     # --- Reading -------------------------------------------------------------------------------------------
@@ -159,30 +176,32 @@ class RedisStore(RedisClients):
         seconds, microseconds = self._read(client.time)
         return int(seconds) * 1_000_000 + int(microseconds)
 
-    # --- A user's tasks ------------------------------------------------------------------------------------
+    # --- Signs of life -------------------------------------------------------------------------------------
 
-    def begin(self, key: str, owner: str, now: int) -> None:
-        """A new run, since `now` (µs by Redis's clock): its log is empty, and it is one of `owner`'s tasks.
+    async def aexpired(self, limit: int) -> Expired:
+        """Up to `limit` records whose lease has run out, the oldest first."""
+        reply = await _waited(self.aclient().eval(EXPIRED, 1, f"{self.prefix}:leases", limit))
+        now, *keys = reply
+        return Expired(int(now), [key.decode() for key in keys])
 
-        "" = nobody's. As quick to give up as `write`.
-        """
-        pipe = self.client(WRITE_TIMEOUT).pipeline(transaction=False)
-        pipe.delete(f"{self.prefix}:log:{key}")
-        if owner:
-            self._add_to_mine(pipe, owner, key, now)
-        self._quickly(pipe.execute)
+    async def alisten(self, queues: Iterable[str], seconds: float) -> None:
+        """Say that somebody listens to `queues` for so long from now."""
+        name = f"{self.prefix}:queues"
+        if queues := list(queues):
+            await _waited(self.aclient().eval(LISTEN, 1, name, int(seconds * 1_000_000), LIVE_LIFETIME, *queues))
 
-    async def aadd_to_mine(self, owner: str, key: str, now: int) -> None:
-        """Remember that `key` is one of `owner`'s tasks, since `now`."""
+    async def alistened(self, queues: Sequence[str]) -> set[str]:
+        """Those of `queues` that somebody listens to."""
+        if not queues:
+            return set()
         pipe = self.aclient().pipeline(transaction=False)
-        self._add_to_mine(pipe, owner, key, now)
-        await _waited(pipe.execute())
+        pipe.time()
+        pipe.zmscore(f"{self.prefix}:queues", list(queues))
+        (seconds, micro), until = await _waited(pipe.execute())
+        now = seconds * 1_000_000 + micro
+        return {queue for queue, end in zip(queues, until, strict=True) if end is not None and end > now}
 
-    def _add_to_mine(self, pipe: Any, owner: str, key: str, now: int) -> None:
-        name = f"{self.prefix}:mine:{owner}"
-        pipe.zadd(name, {key: now})
-        pipe.zremrangebyrank(name, 0, -MINE_LIMIT - 1)
-        pipe.expire(name, LIVE_LIFETIME)
+    # --- A user's tasks ------------------------------------------------------------------------------------
 
     def mine(self, owner: str, limit: int = 50) -> list[str]:
         """Keys of `owner`'s tasks, newest first. Some may have no record any more."""
@@ -245,9 +264,10 @@ def _answer_or_raise(reply: Any) -> Any:
 def _answer(reply: Sequence[bytes] | None) -> Answer:
     if reply is None:
         return Answer(Status.DAMAGED, 0, Record(state=""))
-    status, now, *head, moved, sender_seq = reply
+    status, now, *head, before, moved, sender_seq = reply
     stored = dict(zip(HEAD, head, strict=True))
-    return Answer(Status(status.decode()), int(now), Record.from_hash(stored), bool(moved), int(sender_seq))
+    record = Record.from_hash(stored)
+    return Answer(Status(status.decode()), int(now), record, before.decode(), bool(moved), int(sender_seq))
 
 
 def _record(stored: Mapping[bytes, bytes] | None) -> Record | None:

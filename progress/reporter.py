@@ -42,6 +42,7 @@ class Job:
     tree: str = ""  # key of the workflow it belongs to; its own where it belongs to none
     group: str = ""  # key of the group result it is in, where that is another
     part_of: str = ""  # key of the task whose body sent it; "" = none
+    sent: str = ""  # random name of the message; "" = it was not sent, or we did not see it
     weight: float = 1  # how much it counts among its siblings
     parent: str | None = None
     root: str | None = None

@@ -5,7 +5,7 @@ to Redis, where it runs atomically; a test holds the two against each other. A r
 
     queue ─► PENDING ─► save (first of an execution: a new fence) ─► save … ─► a final state
     verdict (the worker's main process) ends what its own execution left open, or what never started
-    lost (nobody has heard of it) is no end: any later save of that fence takes it back
+    lost (its lease ran out) is no end: any later save or renewal by that execution takes it back
 
 `seq` orders everything a reader sees; `fence` is the seq at which an execution started and is the only thing
 that decides between writers; `n` orders the writes of one execution. `attempt` and `run` are for people.
@@ -30,11 +30,14 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
 
     Operations and their arguments (all may carry `seen`, the highest seq the caller knows of):
 
-    - ``queue``: lineage, waits, again ("1" for a retry or replacement of the same id), and the texts
+    - ``queue``: lineage, sent, queue, waits, again ("1" for a retry or replacement of the same id), and the texts
     - ``save``: exec, fence (0 = this execution's first write), n, age (µs since it started), state, attempt
-      and run (to rebuild a lost record), lineage, process, and the texts; a final state ends the run
+      and run (to rebuild a lost record), lineage, sent, process, terminable, lease (µs; 0 = no sign of life is
+      promised), and the texts; a final state ends the run
     - ``verdict``: exec ("" = never received), state, lineage, and the texts (kept for a lost record only)
-    - ``lost``: exec; accepted only if nothing was written since `seen`
+    - ``renew``: exec, lease; it lives, and has nothing to say
+    - ``lost``: exec; accepted only when its lease has run out
+    - ``unserved``: value (1 or 0); whether a worker listens to the queue in which it waits
     - ``cancel``: by
     - ``watch``: span (µs from now)
 
@@ -74,6 +77,9 @@ def _lineage(args: Mapping[str, Any]) -> dict[str, Any]:
 
 def _queue(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
     seq = _next_seq(old, args, now)
+    if old is not None and old.sent == args.get("sent", "") != "" and not args.get("again"):
+        # This very message has a record already: a worker was quicker than a Redis that stalled.
+        return Status.SAME, old
     if old is None or (old.ended and not args.get("again")):
         # A new run takes a fence of its own, so that a late writer of the run before is refused.
         return Status.ACCEPTED, Record(
@@ -84,6 +90,8 @@ def _queue(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Statu
             queued_at=now,
             updated_at=now,
             waits=args.get("waits", ""),
+            sent=args.get("sent", ""),
+            queue=args.get("queue", ""),
             **_lineage(args),
             **_texts(args),
         )
@@ -91,7 +99,8 @@ def _queue(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Statu
         return Status.ENDED, old
     if old.waits and not args.get("waits"):
         # A step that was declared with its workflow is now being sent; whose it is was decided then.
-        return Status.ACCEPTED, replace(old, seq=seq, waits="", queued_at=now, updated_at=now, **_texts(args))
+        sent = {"sent": args.get("sent", ""), "queue": args.get("queue", "")}
+        return Status.ACCEPTED, replace(old, seq=seq, waits="", queued_at=now, updated_at=now, **sent, **_texts(args))
     return Status.REFUSED, old
 
 
@@ -131,6 +140,11 @@ def _save(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
         state=args["state"],
         waits="",
         process=args.get("process", ""),
+        terminable=args.get("terminable", 0),
+        sent=args.get("sent", "") or base.sent,
+        unserved=0,
+        leased_until=_leased(args, now) if args["state"] in LIVE else 0,
+        live_state="",
         updated_at=now,
         finished_at=now if final else 0,
         **{"outcome": "", "outcome_staff": "", **_texts(args)},
@@ -154,6 +168,9 @@ def _verdict(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Sta
         exec=args["exec"] or base.exec,
         state=args["state"],
         waits="",
+        unserved=0,
+        leased_until=0,
+        live_state=base.state if args["state"] == State.LOST and base.state in LIVE else "",
         updated_at=now,
         finished_at=now if final else 0,
         outcome=args.get("outcome", ""),
@@ -161,13 +178,45 @@ def _verdict(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Sta
     )
 
 
+def _leased(args: Mapping[str, Any], now: int) -> int:
+    lease: int = args.get("lease", 0)
+    return now + lease if lease else 0
+
+
+def _renew(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
+    if old is None:
+        return Status.UNKNOWN, old
+    if old.exec != args["exec"]:
+        return Status.FENCED, old
+    if old.state not in LIVE:
+        return Status.REFUSED, old
+    renewed = replace(old, leased_until=_leased(args, now))
+    if old.state == State.LOST:
+        seq = _next_seq(old, args, now)
+        renewed = replace(renewed, seq=seq, state=old.live_state or State.STARTED, live_state="")
+    return Status.ACCEPTED, renewed
+
+
 def _lost(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
     if old is None:
         return Status.UNKNOWN, old
-    unchanged = old.state in LIVE and old.exec == args["exec"] and old.seq == args["seen"]
-    if not unchanged or old.state == State.LOST:
+    over = 0 < old.leased_until <= now and old.state in LIVE and old.state != State.LOST
+    if not over or old.exec != args["exec"]:
         return Status.REFUSED, old
-    return Status.ACCEPTED, replace(old, seq=_next_seq(old, args, now), state=State.LOST, updated_at=now)
+    # `updated_at` stays: it says when the task was last heard of.
+    return Status.ACCEPTED, replace(
+        old, seq=_next_seq(old, args, now), state=State.LOST, live_state=old.state, leased_until=0
+    )
+
+
+def _unserved(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
+    if old is None:
+        return Status.UNKNOWN, old
+    if old.state != State.PENDING or old.waits:
+        return Status.REFUSED, old
+    if old.unserved == args["value"]:
+        return Status.SAME, old
+    return Status.ACCEPTED, replace(old, seq=_next_seq(old, args, now), unserved=args["value"])
 
 
 def _cancel(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
@@ -190,7 +239,9 @@ _OPERATIONS: Final = {
     "queue": _queue,
     "save": _save,
     "verdict": _verdict,
+    "renew": _renew,
     "lost": _lost,
+    "unserved": _unserved,
     "cancel": _cancel,
     "watch": _watch,
 }

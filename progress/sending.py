@@ -7,6 +7,7 @@ sender must not suffer: it waits 50 ms at the most, once, and never sees an exce
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
@@ -30,11 +31,14 @@ TREE: Final = "progress-tree"
 PART_OF: Final = "progress-part-of"
 WEIGHT: Final = "progress-weight"
 EXEC: Final = "progress-exec"
+SENT: Final = "progress-sent"
 
 MAX_WEIGHT: Final = 1_000_000
 
 
-def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwargs: Any) -> None:
+def before_task_publish(
+    sender: str, body: Any, headers: dict[str, Any], routing_key: str = "", declare: Any = None, **_kwargs: Any
+) -> None:
     """Celery's signal: `headers` are those of the message and may be changed."""
     function = function_of(sender)
     options = options_of(sender, function)
@@ -50,12 +54,15 @@ def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwar
     embed = embed or {}
     group = headers.get("group") or _group_of_chain(embed.get("chain"))
     headers.setdefault(TREE, parent.job.tree or group or headers.get("root_id") or headers["id"])
+    again = bool(headers.get("retries") or headers.get("replaced_task_nesting"))
+    if not again or SENT not in headers:
+        headers[SENT] = os.urandom(8).hex()
     headers.setdefault(PART_OF, _sender_of(snapshot.key(str(headers["id"])), parent))
     title = options.titled(function, args, kwargs)
-    again = bool(headers.get("retries") or headers.get("replaced_task_nesting"))
     job = _job({**headers, "group": group}, sender, options, title)
     try:
-        answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")))
+        queue = _queue_name(declare, routing_key)
+        answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")), queue=queue)
         # A step that was declared with its workflow has been counted then, and so have those after it.
         declared = job.tree != job.key and not answer.moved
         if answer.accepted and not declared:
@@ -63,6 +70,12 @@ def before_task_publish(sender: str, body: Any, headers: dict[str, Any], **_kwar
                 _queue(*step)
     except StoreUnavailable as error:
         logger.debug("Task %s is sent without a record: %s", sender, error)
+
+
+def _queue_name(declare: Any, routing_key: Any) -> str:
+    """The queue that a message goes to. Celery declares it with the message; else its routing key is all we know."""
+    name = getattr(declare[0], "name", None) if isinstance(declare, (list, tuple)) and declare else None
+    return snapshot.clip(str(name or routing_key or ""), snapshot.QUEUE_BYTES)
 
 
 def _group_of_chain(chain: Sequence[Any] | None) -> str | None:
@@ -81,22 +94,22 @@ def _sender_of(key: str, parent: Reporter) -> str:
     return parent.job.key if inside else parent.job.part_of
 
 
-def _queue(job: Job, waits: str = "", again: bool = False, scheduled_for: str | None = None) -> Answer:
-    store = get_store()
+def _queue(
+    job: Job, waits: str = "", again: bool = False, scheduled_for: str | None = None, queue: str = ""
+) -> Answer:
     waiting = Reporter(job)
     waiting.scheduled_for = scheduled_for
-    args = {**job.lineage, **waiting.texts(State.PENDING)}
+    args = {**job.lineage, "sent": job.sent, "queue": queue, **waiting.texts(State.PENDING)}
     if waits:
         args["waits"] = waits
     if again:
         args["again"] = "1"
-    answer = store.write(Write("queue", job.key, args))
+    answer = get_store().write(Write("queue", job.key, args))
     if answer.status is Status.ACCEPTED:
         publisher = get_publisher()
         publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
         for told in groups.of_wholes(answer):
             publisher.announce(*told)
-        store.begin(job.key, answer.head.owner, answer.now)
         if answer.head.owner:
             publisher.announce(groups.of_owner(answer.head.owner), groups.hint(job.key, answer.head.seq))
     return answer
@@ -173,6 +186,7 @@ def _job(headers: Mapping[str, Any], name: str, options: Options, title: str) ->
         options=options,
         title=title,
         **lineage_of(headers, str(headers["id"]), options),
+        sent=str(headers.get(SENT) or ""),
         parent=key_or_none(headers.get("parent_id")),
         root=key_or_none(headers.get("root_id")),
         retries=int(headers.get("retries") or 0),

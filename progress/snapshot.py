@@ -38,6 +38,7 @@ ERROR_TYPE_BYTES: Final = 80
 OUTCOME_BYTES: Final = 40 + ERROR_BYTES + ERROR_TYPE_BYTES  # an error or a result, with their names
 REST_BYTES: Final = HEAD_BYTES + OUTCOME_BYTES + 10  # of a record besides its body and view, with what joins them
 WORKER_BYTES: Final = 100
+QUEUE_BYTES: Final = 80
 LOG_LINE_CHARACTERS: Final = 500
 LOG_LEVEL_BYTES: Final = 12
 

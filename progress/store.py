@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple, Protocol
 from .conf import conf
 from .exceptions import ProgressError
 from .record import Record, Status
+from .snapshot import State
 from .workflow import Workflow
 
 MINE_LIMIT: Final = 500  # tasks remembered per user
@@ -30,13 +31,15 @@ class Write(NamedTuple):
 class Answer(NamedTuple):
     """What became of a write: its status, Redis's time (µs), and the record's head (no texts).
 
-    `moved`: it was counted in another state than before in the workflows it belongs to. `sender_seq`: the new `seq`
-    of the task that sent it, if that one's sums have changed, else 0.
+    `before`: the state it was in, "" if there was no record. `moved`: it was counted in another state than before
+    in the workflows it belongs to. `sender_seq`: the new `seq` of the task that sent it, if that one's sums have
+    changed, else 0.
     """
 
     status: Status
     now: int
     head: Record
+    before: str = ""
     moved: bool = False
     sender_seq: int = 0
 
@@ -44,6 +47,11 @@ class Answer(NamedTuple):
     def accepted(self) -> bool:
         """True if the record changed."""
         return self.status is Status.ACCEPTED
+
+    @property
+    def healed(self) -> bool:
+        """True if this write took back that the task was presumed lost."""
+        return self.accepted and self.before == State.LOST != self.head.state
 
     @property
     def watched(self) -> bool:
@@ -59,6 +67,13 @@ class LogPage(NamedTuple):
     truncated: bool
 
 
+class Expired(NamedTuple):
+    """Keys of records whose lease has run out, at the time `now` (µs)."""
+
+    now: int
+    keys: list[str]
+
+
 class Store(Protocol):
     """What both stores promise. Reads raise `StoreUnavailable` when Redis does not answer."""
 
@@ -71,10 +86,11 @@ class Store(Protocol):
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]: ...
     def load_workflows(self, keys: Sequence[str]) -> list[Workflow | None]: ...
     async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]: ...
-    def begin(self, key: str, owner: str, now: int) -> None: ...
-    async def aadd_to_mine(self, owner: str, key: str, now: int) -> None: ...
     def mine(self, owner: str, limit: int = 50) -> list[str]: ...
     async def amine(self, owner: str, limit: int = 50) -> list[str]: ...
+    async def aexpired(self, limit: int) -> Expired: ...
+    async def alisten(self, queues: Iterable[str], seconds: float) -> None: ...
+    async def alistened(self, queues: Sequence[str]) -> set[str]: ...
     async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str: ...
     def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .claims import Claim, life_of
+from .counters import counters
 from .outbox import Shown
 from .record import Record
 
@@ -25,6 +26,7 @@ class Watched:
 
     shown: Shown | None = None
     watchers: set[Watcher] = field(default_factory=set)
+    missed: int = 0  # a `seq` that a look has found and no announcement has brought; 0 = none
 
     def add(self, watcher: Watcher) -> None:
         """Show it to one more, beginning with what is known."""
@@ -36,8 +38,23 @@ class Watched:
     def show(self, shown: Shown) -> None:
         """This is the newest now."""
         self.shown = shown
+        if self.missed and shown.seq >= self.missed:
+            self.missed = 0
+            counters.gaps_healed += 1
         for watcher in list(self.watchers):
             watcher.progress_update(shown)
+
+    def miss(self, seq: int) -> None:
+        """A look has found this, newer than all that was announced here: something was lost on the way."""
+        if self.shown is not None and not self.missed:
+            self.missed = seq
+            counters.gaps_seen += 1
+
+    def abandon(self) -> None:
+        """Nobody watches it any more."""
+        if self.missed:
+            self.missed = 0
+            counters.gaps_abandoned += 1
 
 
 @dataclass(slots=True)

@@ -32,11 +32,9 @@ class ActedTask:
         """It was sent."""
         args = {"owner": self.owner, "tree": self.tree, **self.reporter.texts(State.PENDING)}
         answer = self._write("queue", args)
-        if answer.accepted and self.owner:
-            get_store().begin(self.key, self.owner, answer.now)
-            if self.hints:
-                hint = groups.hint(self.key, answer.head.seq)
-                get_publisher().announce(groups.of_owner(self.owner), hint)
+        if answer.accepted and self.owner and self.hints:
+            hint = groups.hint(self.key, answer.head.seq)
+            get_publisher().announce(groups.of_owner(self.owner), hint)
         return self
 
     def run(self, current: float = 0, total: float | None = None, state: State = State.PROGRESS) -> ActedTask:

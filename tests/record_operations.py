@@ -12,6 +12,9 @@ RUNNING = st.sampled_from(["STARTED", "PROGRESS", "RETRY", "PENDING"])
 ENDS = st.sampled_from(sorted(FINAL))
 EXECS = st.sampled_from(["a", "b", "c"])
 OWNERS = st.sampled_from(["", "1", "2"])
+SENT = st.sampled_from(["", "m1", "m2"])
+QUEUES = st.sampled_from(["", "celery"])
+LEASES = st.sampled_from([1, 100, 16_000_000])  # µs; the shortest are over at the next write
 WHOLES = st.sampled_from(["", "flow", "other"])
 LINEAGE = {
     "group": WHOLES,
@@ -25,7 +28,7 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
     seen = st.sampled_from([0, 0, 0, 10**15 + 5])
     queue = st.fixed_dictionaries(
         {"owner": OWNERS, "tree": WHOLES, "body": st.just('"id":"t"'), "seen": seen},
-        optional={"again": st.just("1"), "waits": st.just("before"), **LINEAGE},
+        optional={"again": st.just("1"), "waits": st.just("before"), "sent": SENT, "queue": QUEUES, **LINEAGE},
     )
     save = st.fixed_dictionaries(
         {
@@ -42,7 +45,7 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
             "outcome": st.sampled_from(["", '"result":1']),
             "seen": seen,
         },
-        optional={"tree": WHOLES, **LINEAGE},
+        optional={"tree": WHOLES, "sent": SENT, "lease": LEASES, "terminable": st.integers(0, 1), **LINEAGE},
     )
     verdict = st.fixed_dictionaries(
         {
@@ -54,13 +57,15 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
         },
         optional={"tree": WHOLES, **LINEAGE},
     )
-    lost = st.fixed_dictionaries({"exec": EXECS, "seen": st.sampled_from([0, -1])})
+    renew = st.fixed_dictionaries({"exec": EXECS, "lease": LEASES, "seen": seen})
     return st.one_of(
         st.tuples(st.just("queue"), queue),
         st.tuples(st.just("save"), save),
         st.tuples(st.just("save"), save),
         st.tuples(st.just("verdict"), verdict),
-        st.tuples(st.just("lost"), lost),
+        st.tuples(st.just("renew"), renew),
+        st.tuples(st.just("lost"), st.fixed_dictionaries({"exec": EXECS})),
+        st.tuples(st.just("unserved"), st.fixed_dictionaries({"value": st.integers(0, 1)})),
         st.tuples(st.just("cancel"), st.fixed_dictionaries({"by": st.just("7")})),
         st.tuples(st.just("watch"), st.fixed_dictionaries({"span": st.integers(0, 10**8)})),
     )

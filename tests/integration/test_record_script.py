@@ -34,9 +34,8 @@ def check(store: RedisStore, seen: Counter[tuple[str, Status]], history: list[tu
         assert answer.status == status, (op, args)
         assert store.load(key) == record, (op, args, status)
         if record:
-            head = {
-                name: getattr(record, name) for name in ("seq", "fence", "n", "state", "control", "watched_until")
-            }
+            names = ("seq", "fence", "n", "state", "control", "watched_until", "leased_until")
+            head = {name: getattr(record, name) for name in names}
             assert {name: getattr(answer.head, name) for name in head} == head
             seqs.append(record.seq)
             fences.append(record.fence)

@@ -195,22 +195,60 @@ def test_now_is_the_clock_of_the_records(kept: Store) -> None:
 def test_mine_are_newest_first_and_limited(kept: Store) -> None:
     """The newest come first, each once; other users' do not come at all."""
     for number in range(5):
-        kept.begin(f"t{number}", "1", 1000 + number)
-    kept.begin("foreign", "2", 5000)
-    kept.begin("t0", "1", 9000)  # sent again
+        queue(kept, f"t{number}")
+    queue(kept, "foreign", owner="2")
+    save(kept, save(kept, key="t0").head, key="t0", n=2, state="SUCCESS")
+    queue(kept, "t0")  # sent again
     assert kept.mine("1") == ["t0", "t4", "t3", "t2", "t1"]
     assert run(kept, kept.amine("1", 2)) == kept.mine("1", limit=2) == ["t0", "t4"]
     assert kept.mine("nobody") == []
 
 
+def test_a_task_that_was_started_without_a_record_is_among_its_owners(kept: Store) -> None:
+    """Redis was away while it was sent: its first report lists it, and its log stays."""
+    log(kept, 1)
+    save(kept)
+    assert kept.mine("1") == ["t"]
+    assert texts(kept.logs("t")) == ["line 0"]
+    queue(kept, "other", owner="1")
+    assert kept.mine("1") == ["other", "t"]
+
+
+def test_a_new_run_begins_with_an_empty_log(kept: Store) -> None:
+    """The lines of the run before are not shown as this one's."""
+    log(kept, 1)
+    save(kept, save(kept).head, n=2, state="SUCCESS")
+    queue(kept)
+    assert texts(kept.logs("t")) == []
+
+
+def test_leases_that_are_over_are_found_and_listed_no_longer_when_the_task_is_lost(kept: Store) -> None:
+    """Only what promised a sign of life and did not give it, oldest first."""
+    save(kept, key="silent", lease=1)
+    save(kept, key="eager")
+    save(kept, key="alive", lease=60_000_000)
+    assert run(kept, kept.aexpired(10)).keys == ["silent"]
+    assert kept.write(Write("lost", "silent", {"exec": "e"})).accepted
+    assert run(kept, kept.aexpired(10)).keys == []
+    assert kept.write(Write("renew", "silent", {"exec": "e", "lease": 1})).healed
+    assert run(kept, kept.aexpired(10)).keys == ["silent"]
+    ended = save(kept, kept.load("silent"), key="silent", n=2, state="SUCCESS")
+    assert (ended.before, run(kept, kept.aexpired(10)).keys) == ("STARTED", [])
+
+
+def test_queues_are_listened_to_until_the_listener_is_silent(kept: Store) -> None:
+    """Somebody listens to a queue for as long as was said last."""
+    run(kept, kept.alisten(["a", "b"], 60))
+    run(kept, kept.alisten(["c"], 0))
+    assert run(kept, kept.alistened(["a", "c", "d"])) == {"a"}
+    assert run(kept, kept.alistened([])) == set()
+
+
 def test_the_oldest_of_too_many_are_forgotten(kept: Store) -> None:
     """A user's list is bounded."""
 
-    async def add() -> None:
-        for number in range(MINE_LIMIT + 5):
-            await kept.aadd_to_mine("1", f"t{number}", 1000 + number)
-
-    run(kept, add())
+    for number in range(MINE_LIMIT + 5):
+        queue(kept, f"t{number}")
     found = kept.mine("1", limit=10_000)
     assert (len(found), found[0], found[-1]) == (MINE_LIMIT, f"t{MINE_LIMIT + 4}", "t5")
 
@@ -296,14 +334,14 @@ def test_records_do_not_live_for_ever(redis_store: RedisStore, settings: Any) ->
     assert 7195 < lifetime("t") <= 7200
     save(redis_store, key="orphan", owner="", state="SUCCESS")
     assert 595 < lifetime("orphan") <= 600
-    redis_store.begin("t", "1", 1)
     assert client.ttl("progress-tests:mine:1") > 0
 
 
 def test_nothing_is_stored_outside_the_prefix(redis_store: RedisStore) -> None:
     """Several sites share one Redis: every key begins with the site's own prefix."""
     queue(redis_store)
-    redis_store.begin("t", "1", 1)
+    save(redis_store, lease=1)
+    run(redis_store, redis_store.alisten(["celery"], 16))
     log(redis_store, 1)
     assert {key.split(b":")[0] for key in redis_store.client(1).scan_iter()} == {b"progress-tests"}
 

@@ -133,7 +133,7 @@ def test_every_option_of_a_task_is_documented_with_its_default() -> None:
 
 
 def record_with_everything() -> list[Record]:
-    """A task that ended well and one that failed, both with every field that there can be."""
+    """A task that ended well and one that failed, both with every field that there can be, and one that waits."""
     shown = Options(unit="rows", show_error=True, show_result=True, stall_after=60)
     ended = []
     for state, end in (
@@ -147,7 +147,9 @@ def record_with_everything() -> list[Record]:
         _, record = apply(None, "save", args, 1_700_000_000_000_000)
         assert record is not None
         ended.append(record)
-    return ended
+    _, waiting = apply(None, "queue", {"queue": "reports", **reporter.texts(State.PENDING)}, 1_700_000_000_000_000)
+    assert waiting is not None
+    return [*ended, waiting]
 
 
 def test_the_snapshot_table_has_every_field_and_no_other() -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from progress import announcer, groups, publisher
 from progress.exceptions import StoreUnavailable
+from progress.leases import RENEW_EVERY, Held, renewal
 from progress.memory_store import MemoryStore
 from progress.options import Options
 from progress.pacing import BACKLOG, Pacing
@@ -133,11 +134,49 @@ def test_end_waits_for_no_interval(stage: Stage, state: State) -> None:
 
 
 def test_quiet_task_is_asked_to_call_instead_of_being_looked_at(stage: Stage) -> None:
-    """Nothing is due while a task has nothing new: the publisher sleeps until it is called."""
+    """While a task has nothing new the publisher sleeps until it is called, or the next sign of life is due."""
     reporter = stage.follow()
+    heard = stage.now
     stage.tick(IDLE + 0.01)
     assert reporter.attention
+    assert stage.pacing.next_due() == heard + RENEW_EVERY
+    reporter.become(State.SUCCESS)
+    stage.tick()
     assert stage.pacing.next_due() is None
+
+
+def test_a_silent_task_gives_a_sign_of_life(stage: Stage) -> None:
+    """Every three seconds, counted from the last thing that was stored of it."""
+    reporter = stage.follow()
+    stage.tick(RENEW_EVERY - 0.1)
+    assert stage.pacing.to_renew() == []
+    stage.tick(0.2)
+    assert stage.pacing.to_renew() == [reporter]
+    answer = stage.store.write(renewal(Held("t", reporter.job.exec)))
+    assert answer.accepted
+    stage.pacing.renewed(reporter, answer)
+    assert stage.pacing.to_renew() == []
+
+
+def test_a_record_that_redis_lost_is_written_again_by_the_next_sign_of_life(stage: Stage) -> None:
+    """Also of a task that has nothing new to say."""
+    reporter = stage.follow()
+    reporter.advance(7)
+    stage.tick(IDLE)
+    stage.store = MemoryStore()
+    answer = stage.store.write(renewal(Held("t", reporter.job.exec)))
+    stage.pacing.renewed(reporter, answer)
+    stage.tick()
+    assert stage.told[-1][1] == 7
+    assert stage.store.load("t") is not None
+
+
+def test_an_execution_that_another_one_has_replaced_is_followed_no_longer(stage: Stage) -> None:
+    """What it says would be refused; it costs nothing more."""
+    reporter = stage.follow()
+    stage.store.write(Write("save", "t", {"exec": "later", "fence": 0, "n": 1, "age": 0, "state": "STARTED"}))
+    stage.pacing.renewed(reporter, stage.store.write(renewal(Held("t", reporter.job.exec))))
+    assert stage.pacing.running("t") is None
 
 
 def test_hurry_tells_what_was_held_back(stage: Stage) -> None:
@@ -436,25 +475,3 @@ def test_layer_that_hangs_delays_no_save_and_no_exit(
         bridge.announce("group", {"n": number})
     publisher.stop()
     wait_until(lambda: not bridge._thread.is_alive(), 1, "the thread has ended")
-
-
-def test_owner_learns_of_a_task_although_the_first_attempt_failed(
-    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The index of somebody's tasks is written again when the store answers again."""
-    monkeypatch.setattr(publisher, "RETRY_AFTER", 0.05)
-    failures = [StoreUnavailable()]
-    add = store.aadd_to_mine
-
-    async def fails_once(owner: str, key: str, now: int) -> None:
-        if failures:
-            raise failures.pop()
-        await add(owner, key, now)
-
-    monkeypatch.setattr(store, "aadd_to_mine", fails_once)
-    bridge = publisher.get_publisher()
-    reporter = Reporter(Job("t", "tests.job", "exec", Options(), owner="7"), bridge.wake)
-    bridge.follow(reporter)
-    wait_until(lambda: store.mine("7") == ["t"], 5, "it is among the owner's tasks")
-    reporter.become(State.SUCCESS)
-    assert wait_until(lambda: (found := store.load("t")) and found.ended, 5, "and its end is stored")

@@ -39,11 +39,37 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def seq_rises_with_every_accepted_write_and_with_no_other(self) -> None:
-        if self.before and self.record and self.step and self.step[0] != "watch":
+        silent = self.step and self.step[0] in ("watch", "renew") and not self.is_healed()
+        if self.before and self.record and self.step and not silent:
             if self.step[2] is Status.ACCEPTED:
                 assert self.record.seq > self.before.seq
             else:
                 assert self.record == self.before
+
+    def is_healed(self) -> bool:
+        return bool(self.before and self.record and self.before.state == State.LOST != self.record.state)
+
+    @invariant()
+    def only_an_execution_whose_lease_ran_out_is_presumed_lost(self) -> None:
+        if self.before and self.record and self.step and self.step[0] == "lost" and self.record != self.before:
+            assert self.before.exec == self.step[1]["exec"]
+            assert 0 < self.before.leased_until <= self.now
+            assert (self.record.state, self.record.live_state) == (State.LOST, self.before.state)
+
+    @invariant()
+    def a_lost_task_goes_on_where_it_was_or_by_what_its_own_or_a_newer_execution_says(self) -> None:
+        if self.is_healed() and self.before and self.record and self.step:
+            op, args, _ = self.step
+            if op == "renew":
+                assert args["exec"] == self.before.exec
+                assert self.record.state == (self.before.live_state or State.STARTED)
+            else:
+                assert op in ("save", "verdict")
+
+    @invariant()
+    def who_does_not_run_has_no_lease(self) -> None:
+        if self.record and (self.record.state not in LIVE or self.record.state == State.LOST):
+            assert self.record.leased_until == 0 or self.record.state == State.LOST
 
     @invariant()
     def a_superseded_execution_changes_nothing(self) -> None:
@@ -83,6 +109,7 @@ def started(**changes: object) -> tuple[Record, dict]:
     """A record whose execution "a" runs, and the arguments of its next save."""
     _, record = apply(None, "queue", {"owner": "1", "body": '"id":"t"'}, 1000)
     args = {"exec": "a", "fence": 0, "n": 1, "age": 10, "state": "STARTED", "body": '"id":"t"', "owner": "1"}
+    args["lease"] = 500
     _, record = apply(record, "save", args, 2000)
     assert record is not None
     return record, {**args, "fence": record.fence, "n": 2, **changes}
@@ -146,19 +173,74 @@ def test_nobody_enters_the_ended_run_of_somebody_else() -> None:
 def test_lost_is_taken_back_by_a_sign_of_life() -> None:
     """LOST is a presumption: the next write of that execution shows it running again."""
     record, args = started()
-    _, lost = apply(record, "lost", {"exec": "a", "seen": record.seq}, 3000)
+    _, lost = apply(record, "lost", {"exec": "a"}, 3000)
     assert lost is not None
-    assert (lost.state, lost.ended) == (State.LOST, False)
+    assert (lost.state, lost.ended, lost.updated_at) == (State.LOST, False, record.updated_at)
     _, alive = apply(lost, "save", {**args, "state": "PROGRESS"}, 4000)
     assert alive is not None
-    assert alive.state == State.PROGRESS
+    assert (alive.state, alive.leased_until) == (State.PROGRESS, 4500)
 
 
-def test_lost_is_refused_when_something_was_written_since() -> None:
-    """A slow reaper does not accuse a task that has just reported."""
+def test_a_renewal_takes_lost_back_to_where_it_was() -> None:
+    """A task that has nothing to say, and lives, is shown as it was before it was given up."""
+    record, args = started(state="PROGRESS", fraction="0.63")
+    _, running = apply(record, "save", args, 2100)
+    _, lost = apply(running, "lost", {"exec": "a"}, 3000)
+    _, alive = apply(lost, "renew", {"exec": "a", "lease": 500}, 4000)
+    assert alive is not None
+    assert lost is not None
+    assert (alive.state, alive.fraction, alive.leased_until) == ("PROGRESS", "0.63", 4500)
+    assert alive.seq > lost.seq
+
+
+def test_lost_is_refused_when_something_was_heard_since() -> None:
+    """A slow reaper does not accuse a task that has just reported, or whose lease was just renewed."""
     record, args = started()
     _, newer = apply(record, "save", args, 3000)
-    assert apply(newer, "lost", {"exec": "a", "seen": record.seq}, 4000) == (Status.REFUSED, newer)
+    assert apply(newer, "lost", {"exec": "a"}, 3400) == (Status.REFUSED, newer)
+    _, renewed = apply(record, "renew", {"exec": "a", "lease": 2000}, 3000)
+    assert apply(renewed, "lost", {"exec": "a"}, 4000) == (Status.REFUSED, renewed)
+
+
+def test_an_execution_that_promised_no_sign_of_life_is_never_lost() -> None:
+    """Whoever runs it keeps no lease: its silence says nothing."""
+    record, args = started(lease=0)
+    _, silent = apply(record, "save", args, 3000)
+    assert apply(silent, "lost", {"exec": "a"}, 10**12) == (Status.REFUSED, silent)
+
+
+def test_the_next_execution_of_a_lost_task_says_so() -> None:
+    """A redelivered message takes a lost task over; what was lost cannot come back beside it."""
+    record, args = started()
+    _, lost = apply(record, "lost", {"exec": "a"}, 3000)
+    _, second = apply(lost, "save", {**args, "exec": "b", "fence": 0, "n": 1, "age": 0}, 4000)
+    assert second is not None
+    assert (second.state, second.attempt, second.live_state) == ("STARTED", 2, "")
+    assert apply(second, "renew", {"exec": "a", "lease": 500}, 4100) == (Status.FENCED, second)
+
+
+def test_a_message_that_redis_hears_of_late_opens_no_second_run() -> None:
+    """Redis stalled while a task was sent, ran and ended: the write from before the start changes nothing."""
+    queue = {"owner": "1", "sent": "m1", "body": '"id":"t"'}
+    start = {"exec": "a", "fence": 0, "n": 1, "state": "SUCCESS", "owner": "1", "sent": "m1"}
+    _, ended = apply(None, "save", start, 2000)
+    assert apply(ended, "queue", queue, 3000) == (Status.SAME, ended)
+    _, again = apply(ended, "queue", {**queue, "sent": "m2"}, 4000)
+    assert again is not None
+    assert (again.run, again.state) == (2, State.PENDING)
+
+
+def test_a_queue_that_nobody_listens_to_is_said_while_the_task_waits_there() -> None:
+    """It is part of what is shown until a worker listens, or the task starts."""
+    _, queued = apply(None, "queue", {"owner": "1", "body": '"id":"t"', "queue": "reports"}, 1000)
+    _, told = apply(queued, "unserved", {"value": 1}, 2000)
+    assert told is not None
+    assert (told.snapshot()["queue"], told.snapshot()["unserved"]) == ("reports", True)
+    assert apply(told, "unserved", {"value": 1}, 3000) == (Status.SAME, told)
+    _, started_ = apply(told, "save", {"exec": "a", "fence": 0, "n": 1, "state": "STARTED", "owner": "1"}, 4000)
+    assert started_ is not None
+    assert "unserved" not in started_.snapshot()
+    assert apply(started_, "unserved", {"value": 1}, 5000) == (Status.REFUSED, started_)
 
 
 def test_live_id_is_not_taken_over_by_somebody_elses_task() -> None:

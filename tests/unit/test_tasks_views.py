@@ -57,8 +57,7 @@ def sent(monkeypatch):
 def queue(task_id: str, owner: str, task=countdown) -> str:
     key = progress.key(task_id)
     texts = Reporter(Job(key, task.name, "", options_of(task.name, task.run))).texts(State.PENDING)
-    answer = get_store().write(Write("queue", key, {"owner": owner, **texts}))
-    get_store().begin(key, owner, answer.now)
+    get_store().write(Write("queue", key, {"owner": owner, **texts}))
     return key
 
 

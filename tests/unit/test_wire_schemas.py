@@ -162,7 +162,8 @@ def everything() -> list[Record]:
             texts = {**reporter.texts(State.PROGRESS), **ended}
         found.append(Record(**texts, seq=1, state=state, updated_at=1, parts_known=2, parts_weight=2))
     bare = Reporter(Job(key="k", name="n", exec="", options=Options()))
-    return [*found, Record(**bare.texts(State.PENDING), seq=1, updated_at=1)]
+    waiting = Record(**bare.texts(State.PENDING), seq=1, updated_at=1, queue="reports", unserved=1)
+    return [*found, waiting, Record(**bare.texts(State.PENDING), seq=1, updated_at=1)]
 
 
 def test_the_schema_has_every_field_that_is_sent_and_no_other() -> None:

@@ -38,6 +38,10 @@ export interface Snapshot {
   scheduled_for?: string | null;
   /** The task that must end first. */
   waits_for?: string | null;
+  /** Where it waits, while it is PENDING. */
+  queue?: string;
+  /** No worker listens to that queue. */
+  unserved?: boolean;
   /** Cursor of the newest log line. */
   logs_to?: string | null;
   cancel_requested?: boolean;

@@ -1,0 +1,162 @@
+"""Signs of life. Whoever runs a task promises one within a lease; when none comes, the task is presumed lost.
+
+Who renews: every process for the tasks that it reports on (a save counts too), and a worker's main process for all
+that its pool runs, because a child can be held up by its own task. Who reaps: servers and worker mains, whoever is
+there; the first one to write it wins. `LOST` is a presumption: a save or a renewal takes it back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable, Collection, Iterable
+from typing import Any, Final, NamedTuple
+
+from . import groups
+from .counters import counters
+from .exceptions import ProgressError
+from .native_thread import NativeThread
+from .record import Record
+from .store import Answer, Store, Write, get_store
+
+logger = logging.getLogger(__name__)
+
+# Seconds. A renewal that comes 13 s late accuses nobody; a killed worker is noticed 16 to 18 s after its last one.
+LEASE: Final = 16.0
+RENEW_EVERY: Final = 3.0
+REAP_EVERY: Final = 1.0
+# After a time in which this process could not look, or Redis's clock jumped, others could not renew either: they
+# are given a renewal's time before anybody is accused.
+GAP: Final = 3.0
+FORBEARANCE: Final = 5.0
+AT_ONCE: Final = 200  # tasks looked at in one go
+ASK_TIMEOUT: Final = 2.0  # seconds for the result backend to say that it knows better
+
+Tell = Callable[[str, dict[str, Any]], Awaitable[None]]
+
+
+class Held(NamedTuple):
+    """An execution that somebody runs."""
+
+    key: str
+    exec: str
+
+
+def renewal(held: Held) -> Write:
+    """The write that renews its lease."""
+    return Write("renew", held.key, {"exec": held.exec, "lease": int(LEASE * 1_000_000)})
+
+
+async def keep(held: Callable[[], Iterable[Held]], queues: Callable[[], Iterable[str]], tell: Tell) -> None:
+    """Renew what `held` names and say that `queues` are listened to, every 3 s. Runs until it is cancelled."""
+    while True:
+        try:
+            store = get_store()
+            await store.alisten(queues(), LEASE)
+            if writes := [renewal(each) for each in held()]:
+                await tell_all(writes, await store.awrite_many(writes), tell)
+        except ProgressError as error:
+            logger.debug("The leases of this worker's tasks are renewed later: %s", error)
+        except Exception:
+            logger.exception("The leases of this worker's tasks could not be renewed")
+        await asyncio.sleep(RENEW_EVERY)
+
+
+async def tell_all(writes: Collection[Write], answers: Iterable[Answer], tell: Tell) -> None:
+    """Announce those writes that changed what is shown: a renewal does so when it takes a loss back."""
+    for write, answer in zip(writes, answers, strict=True):
+        if answer.healed:
+            counters.healed += 1
+        if answer.accepted and (write.op != "renew" or answer.healed):
+            await tell(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
+            for told in groups.of_wholes(answer):
+                await tell(*told)
+
+
+class Reaper:
+    """Presumes tasks lost whose lease has run out. `ask` may know how such a task ended in fact: a verdict, or None.
+
+    Not promised: that an end which nobody could write down is found out; then the task stays lost.
+    """
+
+    def __init__(self, tell: Tell, ask: Callable[[str, Record], Write | None]) -> None:
+        self._tell, self._ask = tell, ask
+        self._looked_at = 0  # µs by Redis's clock
+        self._forbear_until = 0
+
+    async def run(self) -> None:
+        """Reap every second. Runs until it is cancelled."""
+        while True:
+            await asyncio.sleep(REAP_EVERY * random.uniform(0.8, 1.0))
+            try:
+                await self.reap(get_store())
+            except ProgressError as error:
+                logger.debug("Lost tasks are looked for later: %s", error)
+            except Exception:
+                logger.exception("Lost tasks could not be looked for")
+
+    async def reap(self, store: Store) -> None:
+        """Look once. Raises `StoreUnavailable`."""
+        now, keys = await store.aexpired(AT_ONCE)
+        if not 0 <= now - self._looked_at < GAP * 1_000_000:
+            self._forbear_until = now + int(FORBEARANCE * 1_000_000)
+        self._looked_at = now
+        if keys and now >= self._forbear_until:
+            await self._presume_lost(store, keys)
+
+    async def _presume_lost(self, store: Store, keys: list[str]) -> None:
+        records = await store.aload_many(keys)
+        ends = await asyncio.gather(*(self._end_of(*each) for each in zip(keys, records, strict=True)))
+        writes = [
+            end or Write("lost", key, {"exec": record.exec if record else ""})
+            for key, record, end in zip(keys, records, ends, strict=True)
+        ]
+        answers = await store.awrite_many(writes)
+        lost = [
+            write.key for write, answer in zip(writes, answers, strict=True) if write.op == "lost" and answer.accepted
+        ]
+        counters.reaped += len(lost)
+        if lost:
+            logger.warning("No sign of life for %.0f s, presumed lost: %s", LEASE, ", ".join(lost[:10]))
+        await tell_all(writes, answers, self._tell)
+
+    async def _end_of(self, key: str, record: Record | None) -> Write | None:
+        if record is None:
+            return None
+        try:
+            async with asyncio.timeout(ASK_TIMEOUT):
+                return await _in_thread(lambda: self._ask(key, record))
+        except Exception as error:  # noqa: BLE001 (a result backend may be away, and raise anything)
+            logger.debug("Nobody could say how %s ended: %r", key, error)
+            return None
+
+
+async def _in_thread(call: Callable[[], Write | None]) -> Write | None:
+    """What `call` returns, from a thread that keeps no process from leaving, however long it hangs."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Write | None] = loop.create_future()
+
+    def run() -> None:
+        result: Write | None = None
+        error: Exception | None = None
+        try:
+            result = call()
+        except Exception as raised:  # noqa: BLE001 (handed over)
+            error = raised
+        try:
+            loop.call_soon_threadsafe(_settle, answer, result, error)
+        except RuntimeError:  # the loop is closed; nobody waits any more
+            logger.debug("An answer of the result backend came too late")
+
+    NativeThread(run, "progress-ask").start()
+    return await answer
+
+
+def _settle(answer: asyncio.Future[Write | None], result: Write | None, error: Exception | None) -> None:
+    if answer.done():
+        return
+    if error is not None:
+        answer.set_exception(error)
+    else:
+        answer.set_result(result)

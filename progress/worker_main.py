@@ -1,0 +1,35 @@
+"""What a worker's main process does beside Celery: it promises signs of life for its pool, and reaps for everybody.
+
+A child may be held up by its own task, may be replaced after each task, may be killed; the main process is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery.worker import state
+
+from . import publisher, result_backend, snapshot
+from .leases import Held, Reaper, keep
+from .sending import EXEC
+
+
+def on_worker_ready(sender: Any, **_kwargs: Any) -> None:
+    """Celery's signal, in the main process. `sender` is the consumer, which knows the worker's queues."""
+    bridge = publisher.get_publisher()
+    bridge.run(lambda tell: keep(_active, lambda: _queues(sender), tell))
+    bridge.run(lambda tell: Reaper(tell, result_backend.end_of).run())
+
+
+def _active() -> Iterator[Held]:
+    """What the pool has begun and not finished."""
+    for request in list(state.active_requests):
+        if execution := request.request_dict.get(EXEC):
+            yield Held(snapshot.key(str(request.id)), execution)
+
+
+def _queues(consumer: Any) -> list[str]:
+    """Names of the queues that the worker takes tasks from at this moment; none while its broker is away."""
+    task_consumer = getattr(consumer, "task_consumer", None)
+    return [] if task_consumer is None else [queue.name for queue in list(task_consumer.queues)]
