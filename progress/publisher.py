@@ -28,23 +28,20 @@ from typing import Any, Final
 from asgiref.sync import async_to_sync
 
 from . import groups
-from .announcer import SEND_TIMEOUT, Announcer
+from .announcer import SEND_TIMEOUT
 from .control_group import ControlGroup
-from .counters import counters
 from .exceptions import ProgressError
-from .leases import Held, Tell, renewal, tell_all
+from .leases import Tell
 from .native_thread import NativeThread, threads_are_greenlets
-from .pacing import BACKLOG, Pacing, Report, shown
-from .record import Status
+from .pacing import BACKLOG
+from .publishing import Publishing
 from .reporter import Reporter
-from .snapshot import FINAL
-from .store import Answer, Store, Write, get_store
+from .store import Write, get_store
 
 logger = logging.getLogger(__name__)
 
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
-REFUSED_BY_FENCE: Final = frozenset({Status.FENCED, Status.ENDED, Status.STALE, Status.REFUSED})
 PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
 
 
@@ -75,13 +72,10 @@ class Publisher:
         self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
         self._control_group = ControlGroup(self.process, self._control)
         self._inbox = _Inbox()
-        self._pacing = Pacing(self.process)
-        self._once: deque[Write] = deque(maxlen=BACKLOG)
-        self._introductions: deque[tuple[str, Answer]] = deque(maxlen=BACKLOG)
+        self._publishing = Publishing(self.process)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
         self._stopping = False
-        self._announcer = Announcer()
         self._retry_at = 0.0
         self._chores: set[asyncio.Task[None]] = set()
         self._thread = NativeThread(self._run, "progress-publisher")
@@ -162,7 +156,10 @@ class Publisher:
     async def _look(self) -> None:
         try:
             self._take_in()
-            await self._publish(get_store())
+            if time.monotonic() >= self._retry_at or self._stopping:
+                await self._publishing.publish(get_store(), everything=self._stopping)
+            while self._inbox.hints:
+                await self._publishing.announcer.send(*self._inbox.hints.popleft())
         except ProgressError as error:
             logger.debug("Progress is kept for later: %s", error)
             self._retry_at = time.monotonic() + RETRY_AFTER
@@ -177,112 +174,27 @@ class Publisher:
     def _take_in(self) -> None:
         inbox = self._inbox
         while inbox.reporters:
-            self._pacing.add(inbox.reporters.popleft())
+            self._publishing.follow(inbox.reporters.popleft())
             self._control_group.join()
         while inbox.once:
-            self._once.append(inbox.once.popleft())
+            self._publishing.add(inbox.once.popleft())
         while inbox.chores:
-            self._chores.add(asyncio.create_task(inbox.chores.popleft()(self._announcer.send)))
+            self._chores.add(asyncio.create_task(inbox.chores.popleft()(self._publishing.announcer.send)))
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None = until woken."""
         if self._inbox.reporters or self._inbox.once or self._inbox.hints or self._inbox.chores:
             return 0
-        now, due = time.monotonic(), 0.0 if self._once or self._introductions else self._pacing.next_due()
+        now, due = time.monotonic(), self._publishing.next_due()
         return None if due is None else max(due, self._retry_at, now) - now
 
     def _nothing_left(self) -> bool:
         inbox = self._inbox
-        waiting = inbox.reporters or inbox.once or inbox.hints or self._once or self._introductions
-        return not waiting and self._pacing.all_said()
-
-    # --- Storing and announcing ----------------------------------------------------------------------------
-
-    async def _publish(self, store: Store) -> None:
-        if time.monotonic() >= self._retry_at or self._stopping:
-            ready = self._pacing.ready(everything=self._stopping)
-            await self._store_logs(store, ready)
-            await self._save(store, ready)
-            await self._renew(store)
-            await self._store_once(store)
-            await self._introduce()
-        while self._inbox.hints:
-            await self._announcer.send(*self._inbox.hints.popleft())
-
-    async def _store_logs(self, store: Store, ready: list[Reporter]) -> None:
-        for reporter in ready:
-            lines = self._pacing.take_lines(reporter)
-            ended = reporter.state in FINAL
-            if lines or (ended and reporter.logs_to):
-                cursor = await store.aappend_logs(reporter.job.key, lines, ended=ended)
-                self._pacing.stored_lines(reporter, cursor)
-
-    async def _save(self, store: Store, ready: list[Reporter]) -> None:
-        reports = [report for reporter in ready if (report := self._report(reporter)) is not None]
-        if not reports:
-            return
-        answers = await store.awrite_many([report.write for report in reports])
-        for report, answer in zip(reports, answers, strict=True):
-            first = self._pacing.answered(report, answer)
-            count(answer)
-            if answer.accepted and first and answer.head.owner:
-                self._introductions.append((report.write.key, answer))
-            if answer.accepted:
-                await self._tell(report, answer)
-
-    def _report(self, reporter: Reporter) -> Report | None:
-        try:
-            return self._pacing.report(reporter)
-        except Exception:
-            logger.exception("The progress of task %s cannot be shown", reporter.job.name)
-            self._pacing.forget(reporter)
-            return None
-
-    async def _tell(self, report: Report, answer: Answer) -> None:
-        key, record = report.write.key, shown(report, answer)
-        hint = groups.hint(key, record.seq, record.text(), record.text(staff=True))
-        await self._announcer.send(groups.of_key(key), hint)
-        await self._tell_wholes(answer)
-
-    async def _tell_wholes(self, answer: Answer) -> None:
-        for group, event in groups.of_wholes(answer):
-            await self._announcer.send(group, event)
-
-    async def _renew(self, store: Store) -> None:
-        """Give a sign of life for those that had nothing to say."""
-        silent = self._pacing.to_renew()
-        if not silent:
-            return
-        writes = [renewal(Held(reporter.job.key, reporter.job.exec)) for reporter in silent]
-        answers = await store.awrite_many(writes)
-        for reporter, answer in zip(silent, answers, strict=True):
-            self._pacing.renewed(reporter, answer)
-        await tell_all(writes, answers, self._announcer.send)
-
-    async def _introduce(self) -> None:
-        """Tell owners of tasks that have just started."""
-        while self._introductions:
-            key, answer = self._introductions.popleft()
-            await self._announcer.send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
-
-    async def _store_once(self, store: Store) -> None:
-        while self._once:
-            write = self._once[0]
-            (answer,) = await store.awrite_many([write])
-            self._once.popleft()
-            count(answer)
-            if answer.accepted:
-                await self._announcer.send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
-                await self._tell_wholes(answer)
+        return not (inbox.reporters or inbox.once or inbox.hints) and self._publishing.all_said()
 
     def _control(self, event: Mapping[str, Any]) -> None:
-        """From the control group: somebody looks at a task, or wants it to stop."""
-        if (reporter := self._pacing.running(str(event.get("id")))) is None:
-            return
-        if event.get("cancel"):
-            reporter.ask_cancel()
-        self._pacing.hurry(reporter)
-        self.wake()
+        if self._publishing.control(event):
+            self.wake()
 
     async def _leave(self) -> None:
         self._loop = None
@@ -293,15 +205,6 @@ class Publisher:
         with contextlib.suppress(Exception):
             if close := getattr(get_store(), "aclose", None):
                 await close()
-
-
-def count(answer: Answer) -> None:
-    """Count what became of a write."""
-    if answer.accepted:
-        counters.published += 1
-        counters.healed += answer.healed
-    elif answer.status in REFUSED_BY_FENCE:
-        counters.fenced += 1
 
 
 # --- One per process ---------------------------------------------------------------------------------------

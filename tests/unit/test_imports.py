@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "progress"
 
 # From the ground up: a module imports from lower layers only, not from its own.
 LAYERS: list[set[str]] = [
-    {"counters", "exceptions", "installed", "native_thread"},
+    {"counters", "exceptions", "installed", "native_thread", "patient_receiver", "watchdog"},
     {"redis_url"},
     {"conf", "pile", "redis_place", "snapshot"},
     {
@@ -29,12 +29,14 @@ LAYERS: list[set[str]] = [
         "redis_clients",
         "servers",
         "stages",
+        "words",
     },
     {"counting", "rules", "workflow"},
     {"announcer", "claims", "control_group", "outcome", "store", "subscription", "tokens"},
     {"leases", "log_pages", "log_tails", "reporter", "result_backend"},
     {"functions", "log_capture", "pacing", "permissions", "memory_store", "redis_store", "tqdm"},
-    {"access", "direct_publisher", "middleware", "outbox", "publisher"},
+    {"access", "direct_publisher", "middleware", "outbox", "publishing"},
+    {"publisher"},
     {"trees", "watched"},
     {"hub"},
     {"control", "sending", "tree_watches"},

@@ -422,7 +422,7 @@ def test_end_of_a_quiet_task_that_could_not_be_stored_is_tried_again(
     reporter = Reporter(job(), bridge.wake)
     bridge.follow(reporter)
     wait_until(lambda: store.load("t"), 5, "it has started")
-    bridge._pacing.hurry(reporter)
+    bridge._publishing._pacing.hurry(reporter)
     bridge.wake()
     wait_until(lambda: reporter.attention, 5, "nobody looks at it any more")
     store.error = StoreUnavailable()
