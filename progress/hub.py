@@ -22,13 +22,13 @@ from .claims import Claim, life_of
 from .conf import conf
 from .counters import counters
 from .exceptions import ProgressError, StoreUnavailable
-from .leases import Reaper, tell_all
+from .leases import Reaper
+from .mending import bring_back, say_who_listens
 from .outbox import Shown
 from .pile import Pile
-from .record import Record
+from .record import Record, Status
 from .result_backend import end_of
-from .snapshot import State
-from .store import MINE_LIMIT, LogPage, Write, get_store, watch_writes
+from .store import MINE_LIMIT, Answer, LogPage, get_store, watch_writes
 from .subscription import Subscription
 from .trees import Trees, TreeWatcher
 from .watched import Followed, Watched, Watcher, shown_of
@@ -37,7 +37,6 @@ logger = logging.getLogger(__name__)
 
 READ_AGAIN: Final = 1.0  # seconds after a join; by then its subscription is live
 READ_TOGETHER: Final = 0.02  # seconds; hints that come within them are read together
-PATIENCE: Final = 3_000_000  # µs that a task waits before we ask whether anybody listens to its queue
 AHEAD: Final = 300_000_000  # µs that a `seq` may be ahead of Redis's clock; more is forged or damaged
 
 
@@ -230,31 +229,19 @@ class Hub:
                     watched.miss(answer.head.seq)
         if changed:
             self._learn(await self.read(changed))
-        await self._look_who_listens({key: answer.head for key, answer in zip(keys, answers, strict=True)})
+        await self._mend(dict(zip(keys, answers, strict=True)))
         if wake:  # together: a layer that hangs costs all of them one time-out
             await asyncio.gather(
                 *(self.tell_worker(answer.head, key) for key, answer in zip(keys, answers, strict=True))
             )
 
-    async def _look_who_listens(self, heads: dict[str, Record]) -> None:
-        """Write down for each waiting task whether any worker listens to its queue. Raises `StoreUnavailable`."""
-        now = self._clock + self._ticks()
-        waiting = {
-            key: head
-            for key, head in heads.items()
-            if head.state == State.PENDING and head.queue and not head.waits and now - head.queued_at > PATIENCE
-        }
-        if not waiting:
-            return
-        listened = await get_store().alistened(sorted({head.queue for head in waiting.values()}))
-        unserved = {key: int(head.queue not in listened) for key, head in waiting.items()}
-        writes = [
-            Write("unserved", key, {"value": value})
-            for key, value in unserved.items()
-            if value != waiting[key].unserved
-        ]
-        if writes:
-            await tell_all(writes, await get_store().awrite_many(writes), self._subscription.send)
+    async def _mend(self, looks: dict[str, Answer]) -> None:
+        """Do what nobody else would. Raises `StoreUnavailable`."""
+        now, gone = time.monotonic(), [key for key, answer in looks.items() if answer.status is Status.UNKNOWN]
+        missed = [watched for key in gone if (watched := self._tasks.get(key)) and watched.vanished(now)]
+        await bring_back([each.shown for each in missed if each.shown], self._subscription.send)
+        heads = {key: answer.head for key, answer in looks.items()}
+        await say_who_listens(heads, self._clock + self._ticks(), self._subscription.send)
 
     async def _look_after_joining(self) -> None:
         while True:

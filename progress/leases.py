@@ -17,7 +17,7 @@ from . import groups
 from .counters import counters
 from .exceptions import ProgressError
 from .native_thread import NativeThread
-from .record import Record
+from .record import Record, Status
 from .store import Answer, Store, Write, get_store
 
 logger = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ GAP: Final = 3.0
 FORBEARANCE: Final = 5.0
 AT_ONCE: Final = 200  # tasks looked at in one go
 ASK_TIMEOUT: Final = 2.0  # seconds for the result backend to say that it knows better
+ASK_AT_ONCE: Final = 10  # threads that ask it; each may open a connection
 
 Tell = Callable[[str, dict[str, Any]], Awaitable[None]]
 
@@ -107,9 +108,12 @@ class Reaper:
 
     async def _presume_lost(self, store: Store, keys: list[str]) -> None:
         records = await store.aload_many(keys)
-        ends = await asyncio.gather(*(self._end_of(*each) for each in zip(keys, records, strict=True)))
+        # One deadline for all: those that still wait for a place when the first ones hang are not asked any more.
+        limit, until = asyncio.Semaphore(ASK_AT_ONCE), asyncio.get_running_loop().time() + ASK_TIMEOUT
+        asked = [self._end_of(*each, limit, until) for each in zip(keys, records, strict=True)]
+        ends = await asyncio.gather(*asked)
         writes = [
-            end or Write("lost", key, {"exec": record.exec if record else ""})
+            end or Write("lost", key, {"exec": record.exec if record else "", "lease": int(LEASE * 1_000_000)})
             for key, record, end in zip(keys, records, ends, strict=True)
         ]
         answers = await store.awrite_many(writes)
@@ -117,15 +121,19 @@ class Reaper:
             write.key for write, answer in zip(writes, answers, strict=True) if write.op == "lost" and answer.accepted
         ]
         counters.reaped += len(lost)
+        # What somebody else has put there is no record, and would take a place in every look.
+        await store.aunlist(
+            [key for key, answer in zip(keys, answers, strict=True) if answer.status is Status.DAMAGED]
+        )
         if lost:
             logger.warning("No sign of life for %.0f s, presumed lost: %s", LEASE, ", ".join(lost[:10]))
         await tell_all(writes, answers, self._tell)
 
-    async def _end_of(self, key: str, record: Record | None) -> Write | None:
+    async def _end_of(self, key: str, record: Record | None, limit: asyncio.Semaphore, until: float) -> Write | None:
         if record is None:
             return None
         try:
-            async with asyncio.timeout(ASK_TIMEOUT):
+            async with asyncio.timeout_at(until), limit:
                 return await _in_thread(lambda: self._ask(key, record))
         except Exception as error:  # noqa: BLE001 (a result backend may be away, and raise anything)
             logger.debug("Nobody could say how %s ended: %r", key, error)

@@ -112,6 +112,9 @@ class MemoryStore:
         over = [key for key, record in list(self._records.items()) if 0 < record.leased_until <= now]
         return Expired(now, over[:limit])
 
+    async def aunlist(self, keys: Sequence[str]) -> None:
+        """Nothing: nobody else writes into this store."""
+
     async def alisten(self, queues: Iterable[str], seconds: float) -> None:
         """Say that somebody listens to `queues` for so long from now."""
         until = self._clock() + int(seconds * 1_000_000)

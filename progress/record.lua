@@ -166,8 +166,18 @@ function operations.lost()
   if not exists then return 'unknown' end
   local over = 0 < old.leased_until and old.leased_until <= now and LIVE[old.state] and old.state ~= 'LOST'
   if not over or old.exec ~= a.exec then return 'refused' end
-  -- `updated_at` stays: it says when the task was last heard of.
-  return 'accepted', {seq = next_seq(), state = 'LOST', live_state = old.state, leased_until = 0}
+  -- The last sign of life, which was not written down.
+  local heard = old.leased_until - num('lease', old.leased_until)
+  return 'accepted', {seq = next_seq(), state = 'LOST', live_state = old.state, leased_until = 0,
+                      updated_at = math.max(old.updated_at, heard)}
+end
+
+function operations.restore()
+  if exists then return 'refused' end
+  return 'accepted', with_texts({
+    seq = next_seq(), state = 'LOST', owner = a.owner or '', tree = a.tree or '', attempt = num('attempt', 0),
+    run = num('run', 1), queued_at = num('queued_at', 0), started_at = num('started_at', 0),
+    updated_at = num('updated_at', 0), live_state = a.live_state or ''})
 end
 
 function operations.unserved()

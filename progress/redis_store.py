@@ -184,6 +184,11 @@ class RedisStore(RedisClients):
         now, *keys = reply
         return Expired(int(now), [key.decode() for key in keys])
 
+    async def aunlist(self, keys: Sequence[str]) -> None:
+        """Look for no sign of life of these any more."""
+        if keys:
+            await _waited(self.aclient().zrem(f"{self.prefix}:leases", *keys))
+
     async def alisten(self, queues: Iterable[str], seconds: float) -> None:
         """Say that somebody listens to `queues` for so long from now."""
         name = f"{self.prefix}:queues"

@@ -44,7 +44,9 @@ def _outcome(told: dict[str, Any], state: State, result: Any) -> dict[str, str]:
     options = options_of(name, None if task is None else task.run)
     if state is State.SUCCESS:
         return outcome(options, result=result)
-    return outcome(options, error=result if isinstance(result, BaseException) else None)
+    # What Celery raises for a revoked task is no reason that anybody gave.
+    error = result if state is State.FAILURE and isinstance(result, BaseException) else None
+    return outcome(options, error=error)
 
 
 def _microseconds(moment: Any) -> int:

@@ -36,7 +36,9 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
       promised), and the texts; a final state ends the run
     - ``verdict``: exec ("" = never received), state, lineage, and the texts (kept for a lost record only)
     - ``renew``: exec, lease; it lives, and has nothing to say
-    - ``lost``: exec; accepted only when its lease has run out
+    - ``lost``: exec, lease (µs that were promised each time); accepted only when its lease has run out
+    - ``restore``: what a server still shows of a running task whose record is gone: owner, tree, attempt, run,
+      queued_at, started_at, updated_at, live_state, and the texts; it is presumed lost
     - ``unserved``: value (1 or 0); whether a worker listens to the queue in which it waits
     - ``cancel``: by
     - ``watch``: span (µs from now)
@@ -203,10 +205,25 @@ def _lost(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
     over = 0 < old.leased_until <= now and old.state in LIVE and old.state != State.LOST
     if not over or old.exec != args["exec"]:
         return Status.REFUSED, old
-    # `updated_at` stays: it says when the task was last heard of.
+    heard = old.leased_until - args.get(
+        "lease", old.leased_until
+    )  # the last sign of life, which was not written down
     return Status.ACCEPTED, replace(
-        old, seq=_next_seq(old, args, now), state=State.LOST, live_state=old.state, leased_until=0
+        old,
+        seq=_next_seq(old, args, now),
+        state=State.LOST,
+        live_state=old.state,
+        leased_until=0,
+        updated_at=max(old.updated_at, heard),
     )
+
+
+def _restore(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
+    if old is not None:
+        return Status.REFUSED, old
+    kept = ("owner", "tree", "attempt", "run", "queued_at", "started_at", "updated_at", "live_state")
+    told = {name: args[name] for name in kept if name in args}
+    return Status.ACCEPTED, Record(seq=_next_seq(None, args, now), state=State.LOST, **told, **_texts(args))
 
 
 def _unserved(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
@@ -241,6 +258,7 @@ _OPERATIONS: Final = {
     "verdict": _verdict,
     "renew": _renew,
     "lost": _lost,
+    "restore": _restore,
     "unserved": _unserved,
     "cancel": _cancel,
     "watch": _watch,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Protocol
 
 from .claims import Claim, life_of
 from .counters import counters
 from .outbox import Shown
 from .record import Record
+
+GONE_FOR: Final = 8.0  # seconds; whoever runs a task writes its record again within four
 
 
 class Watcher(Protocol):
@@ -26,6 +28,7 @@ class Watched:
 
     shown: Shown | None = None
     watchers: set[Watcher] = field(default_factory=set)
+    gone_since: float = 0.0  # when a look found no record (s); 0 = it is there, as far as is known
     missed: int = 0  # a `seq` that a look has found and no announcement has brought; 0 = none
 
     def add(self, watcher: Watcher) -> None:
@@ -38,6 +41,7 @@ class Watched:
     def show(self, shown: Shown) -> None:
         """This is the newest now."""
         self.shown = shown
+        self.gone_since = 0.0
         if self.missed and shown.seq >= self.missed:
             self.missed = 0
             counters.gaps_healed += 1
@@ -49,6 +53,11 @@ class Watched:
         if self.shown is not None and not self.missed:
             self.missed = seq
             counters.gaps_seen += 1
+
+    def vanished(self, now: float) -> bool:
+        """Its record is not there at `now` (s). True if that has been so for longer than a living worker needs."""
+        self.gone_since = self.gone_since or now
+        return now - self.gone_since > GONE_FOR
 
     def abandon(self) -> None:
         """Nobody watches it any more."""

@@ -58,13 +58,27 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
         optional={"tree": WHOLES, **LINEAGE},
     )
     renew = st.fixed_dictionaries({"exec": EXECS, "lease": LEASES, "seen": seen})
+    restore = st.fixed_dictionaries(
+        {
+            "owner": OWNERS,
+            "tree": WHOLES,
+            "attempt": st.integers(1, 3),
+            "run": st.integers(1, 2),
+            "live_state": st.sampled_from(["STARTED", "PROGRESS"]),
+            "started_at": st.just(10**15),
+            "body": st.just('"id":"t"'),
+            "fraction": st.sampled_from(["", "0.5"]),
+            "seen": seen,
+        }
+    )
     return st.one_of(
         st.tuples(st.just("queue"), queue),
         st.tuples(st.just("save"), save),
         st.tuples(st.just("save"), save),
         st.tuples(st.just("verdict"), verdict),
         st.tuples(st.just("renew"), renew),
-        st.tuples(st.just("lost"), st.fixed_dictionaries({"exec": EXECS})),
+        st.tuples(st.just("lost"), st.fixed_dictionaries({"exec": EXECS}, optional={"lease": LEASES})),
+        st.tuples(st.just("restore"), restore),
         st.tuples(st.just("unserved"), st.fixed_dictionaries({"value": st.integers(0, 1)})),
         st.tuples(st.just("cancel"), st.fixed_dictionaries({"by": st.just("7")})),
         st.tuples(st.just("watch"), st.fixed_dictionaries({"span": st.integers(0, 10**8)})),

@@ -181,6 +181,15 @@ def test_lost_is_taken_back_by_a_sign_of_life() -> None:
     assert (alive.state, alive.leased_until) == (State.PROGRESS, 4500)
 
 
+def test_a_lost_task_says_when_it_was_last_heard_of() -> None:
+    """A renewal is no report, but it is a sign of life: silence is counted from the last one."""
+    record, _ = started()
+    _, renewed = apply(record, "renew", {"exec": "a", "lease": 500}, 9000)
+    _, lost = apply(renewed, "lost", {"exec": "a", "lease": 500}, 9600)
+    assert lost is not None
+    assert (record.updated_at, lost.updated_at) == (2000, 9000)
+
+
 def test_a_renewal_takes_lost_back_to_where_it_was() -> None:
     """A task that has nothing to say, and lives, is shown as it was before it was given up."""
     record, args = started(state="PROGRESS", fraction="0.63")

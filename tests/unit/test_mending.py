@@ -1,0 +1,132 @@
+"""What a server mends when it looks: records that nobody is left to write, and queues that nobody listens to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from progress import mending
+from progress.claims import Claim
+from progress.memory_store import MemoryStore
+from progress.options import Options
+from progress.outbox import Shown
+from progress.record import Record
+from progress.reporter import Job, Reporter
+from progress.snapshot import State
+from progress.store import Write
+from progress.watched import GONE_FOR, Watched, shown_of
+
+NOW = 1_700_000_000_000_000
+
+
+class Told:
+    """Where announcements go."""
+
+    def __init__(self) -> None:
+        self.groups: list[str] = []
+
+    async def __call__(self, group: str, event: dict[str, object]) -> None:
+        self.groups.append(group)
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> MemoryStore:
+    found = MemoryStore(lambda: NOW + 60_000_000)
+    monkeypatch.setattr(mending, "get_store", lambda: found)
+    return found
+
+
+def record(state: State = State.PROGRESS) -> Record:
+    """A record as it was shown, with texts, times and a stage."""
+    reporter = Reporter(
+        Job(key="t", name="tests.job", exec="e", options=Options(unit="rows"), worker="w@host", root="t")
+    )
+    with reporter.stage("read"):
+        reporter.update(current=63, total=100, message="Reading", meta={"a": 1, "private": {"b": 2}})
+        texts = reporter.texts(state)
+    times = {"queued_at": NOW, "started_at": NOW + 1_000_000, "updated_at": NOW + 2_000_000}
+    return Record(seq=NOW + 3_000_000, attempt=2, run=3, owner="7", tree="flow", state=state, **times, **texts)
+
+
+def shown(state: State = State.PROGRESS) -> Shown:
+    return shown_of("t", record(state), lambda: "")
+
+
+async def test_a_record_that_nobody_is_left_to_write_is_put_back_as_presumed_lost(store: MemoryStore) -> None:
+    """Both views, the owner and the times are those that were shown; the state says what is known."""
+    told, before = Told(), record()
+    await mending.bring_back([shown_of("t", before, lambda: "")], told)
+    back = store.load("t")
+    assert back is not None
+    changed = {"seq", "state"}
+    for staff in (False, True):
+        was, is_now = before.snapshot(staff=staff), back.snapshot(staff=staff)
+        assert {name for name in was if was[name] != is_now.get(name)} == changed
+        assert set(was) == set(is_now)
+    assert (back.state, back.live_state, back.owner, back.tree) == (State.LOST, State.PROGRESS, "7", "flow")
+    assert back.seq > before.seq
+    assert Claim.of(back) == Claim("7", "flow")
+    assert len(told.groups) == 2  # the task's own group and its workflow's
+
+
+async def test_a_worker_that_lives_after_all_takes_it_back(store: MemoryStore) -> None:
+    """Its next save has a fence, and the record that was put back has none."""
+    await mending.bring_back([shown()], Told())
+    alive = {
+        "exec": "e",
+        "fence": NOW,
+        "n": 9,
+        "age": 0,
+        "state": "PROGRESS",
+        "owner": "7",
+        "attempt": 2,
+        "lease": 16,
+    }
+    answer = store.write(Write("save", "t", alive))
+    assert answer.healed
+    assert (answer.head.attempt, answer.head.state) == (2, State.PROGRESS)
+
+
+@pytest.mark.parametrize("state", [State.SUCCESS, State.PENDING, State.RETRY])
+def test_what_did_not_run_is_not_put_back(state: State) -> None:
+    """An end that was shown needs no record, and a waiting task gets its own when it starts."""
+    assert mending.restoration(shown(state)) is None
+
+
+async def test_what_is_there_is_never_replaced(store: MemoryStore) -> None:
+    """A worker was quicker: its word stays."""
+    own = {"exec": "e", "fence": 0, "n": 1, "age": 0, "state": "STARTED", "owner": "7", "body": '"id":"t"'}
+    store.write(Write("save", "t", own))
+    before = store.load("t")
+    await mending.bring_back([shown()], Told())
+    assert store.load("t") == before
+
+
+def test_a_living_worker_is_given_the_time_to_write_it_itself() -> None:
+    """Twice as long as its next sign of life takes; what is shown meanwhile stays."""
+    watched = Watched()
+    watched.show(shown())
+    assert not watched.vanished(100.0)
+    assert not watched.vanished(100.0 + GONE_FOR)
+    assert watched.vanished(100.1 + GONE_FOR)
+    watched.show(shown())
+    assert not watched.vanished(200.0)
+
+
+async def test_a_queue_without_a_worker_is_said_and_taken_back(store: MemoryStore) -> None:
+    """Once each time, and only after a worker had time to take the task."""
+    told = Told()
+    store.write(Write("queue", "t", {"queue": "reports", "body": '"id":"t"'}))
+    head = store.load("t")
+    assert head is not None
+    await mending.say_who_listens({"t": head}, head.queued_at + mending.PATIENCE, told)
+    assert not store.load("t").unserved
+    later = head.queued_at + mending.PATIENCE + 1
+    for _ in range(2):
+        await mending.say_who_listens({"t": store.load("t")}, later, told)
+    assert json.loads(store.load("t").text())["unserved"] is True
+    assert len(told.groups) == 1
+    await store.alisten(["reports"], 60)
+    await mending.say_who_listens({"t": store.load("t")}, later, told)
+    assert json.loads(store.load("t").text())["unserved"] is False
