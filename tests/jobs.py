@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import ctypes
 import functools
 import logging
 import os
@@ -412,3 +413,157 @@ def sends_parts(path: str, fails_too: bool = False) -> str:
 def replaced_by_parts(self: Task, path: str) -> None:
     """Goes on as a chord under the same id."""
     raise self.replace(chord([hold.si(path), quick.si(1)], adds.si(1, 2)))
+
+
+# --- Lost and found --------------------------------------------------------------------------------------------
+
+
+@shared_task
+def steps(path: str, *ignored: Any) -> str:
+    """Reports every 0.1 s until the file `path` exists."""
+    while not Path(path).exists():
+        progress.advance()
+        time.sleep(0.1)
+    return "released"
+
+
+@shared_task(acks_late=True)
+def late_steps(path: str) -> str:
+    """Like `steps`; its message stays the broker's until it ends. The file ``<path>.1`` ends its first execution.
+
+    Each execution adds a line to ``<path>.begun``.
+    """
+    begun = Path(f"{path}.begun")
+    with begun.open("a") as notes:
+        notes.write(f"{os.getpid()}\n")
+    own = Path(f"{path}.{len(begun.read_text().splitlines())}")
+    while not Path(path).exists() and not own.exists():
+        progress.advance()
+        time.sleep(0.1)
+    return "released"
+
+
+@shared_task(acks_late=True, reject_on_worker_lost=True)
+def late_dies_once(path: str) -> str:
+    """Reports, and kills its own process when the file `path` exists; its second execution returns."""
+    begun = Path(f"{path}.begun")
+    again = begun.exists()
+    begun.touch()
+    while not again and not Path(path).exists():
+        progress.advance()
+        time.sleep(0.05)
+    if not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+    progress.advance()
+    while not Path(f"{path}.end").exists():
+        time.sleep(0.05)
+    return "second life"
+
+
+@shared_task
+def holds_the_interpreter(seconds: float) -> str:
+    """Reports once and then lets no other thread of its process run, as a C extension or a hard `re` may."""
+    progress.update(message="holding")
+    time.sleep(0.5)  # for the report
+    end = time.monotonic() + seconds
+    library = ctypes.PyDLL(None)  # calls keep the interpreter's lock
+    while (left := end - time.monotonic()) > 0:
+        library.usleep(int(min(left, 30) * 1_000_000))
+    return "came back"
+
+
+@shared_task
+def outlived(path: str) -> str:
+    """Leaves a forked process and a thread behind, which go on reporting until the file ``<path>.stop`` exists.
+
+    Each writes a line into ``<path>.<who>`` per report that it has made.
+    """
+    stop = Path(f"{path}.stop")
+    reporter = progress.reporter()
+
+    def go_on(who: str, report: Any) -> None:
+        with Path(f"{path}.{who}").open("a", buffering=1) as notes:
+            end = time.monotonic() + 60
+            while not stop.exists() and time.monotonic() < end:
+                report()
+                notes.write("reported\n")
+                time.sleep(0.02)
+
+    progress.update(current=3, total=10)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            go_on("fork", progress.advance)
+        finally:
+            os._exit(0)
+    threading.Thread(target=go_on, args=("thread", reporter.advance), daemon=True).start()
+    while not all(Path(f"{path}.{who}").exists() for who in ("fork", "thread")):
+        time.sleep(0.01)
+    return "left"
+
+
+# --- Stopped, and when -----------------------------------------------------------------------------------------
+
+
+def _note(path: str, word: str) -> None:
+    """Append a line to the file `path`: what happened, and when (µs since 1970, as Redis counts)."""
+    with Path(path).open("a") as notes:
+        notes.write(f"{word} {time.time_ns() // 1000}\n")
+
+
+@shared_task
+def works(path: str, reports: bool = True, stubborn: bool = False) -> str:
+    """Works until the file ``<path>.release`` exists, then tidies up; notes when it begins, is hit, and stops.
+
+    One that is `stubborn` goes on whatever hits it.
+    """
+    _note(path, "start")
+    progress.update(message="working")
+    hit = False
+    try:
+        while not Path(f"{path}.release").exists():
+            try:
+                time.sleep(0.02)
+                if reports:
+                    progress.advance()
+            except BaseException:
+                if not hit:
+                    _note(path, "hit")
+                hit = True
+                if not stubborn:
+                    raise
+        return "released"
+    finally:
+        time.sleep(0.3)  # tidying up takes its time
+        _note(path, "stop")
+
+
+@shared_task(bind=True, max_retries=3)
+def works_again(self: Task, path: str) -> str:
+    """Asks to be tried again in 0.8 s, each time."""
+    _note(path, "start")
+    _note(path, "stop")
+    raise self.retry(countdown=0.8)
+
+
+@shared_task
+def leaves_a_thread(path: str) -> None:
+    """Reports until it is stopped, and leaves a thread behind that does the same and notes each step."""
+
+    def go_on() -> None:
+        try:
+            while True:
+                _note(path, "step")
+                time.sleep(0.02)
+                progress.advance()
+        except progress.TaskCancelled:
+            _note(path, "stop")
+
+    # It begins when the body is being stopped, so that the body is the first to be hit.
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(go_on,))
+    try:
+        while True:
+            progress.advance()
+            time.sleep(0.02)
+    finally:
+        thread.start()

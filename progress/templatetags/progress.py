@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,19 +17,9 @@ from progress.permissions import rights, viewer_of
 from progress.snapshot import State, address
 from progress.store import get_store
 from progress.tokens import read_token
+from progress.words import state_words
 
 register = template.Library()
-
-_WORDS = {
-    State.PENDING: "waiting for a worker",
-    State.RECEIVED: "waiting for a worker",
-    State.SUCCESS: "done",
-    State.FAILURE: "failed",
-    State.REVOKED: "cancelled",
-    State.IGNORED: "was ignored",
-    State.REJECTED: "was rejected",
-    State.LOST: "lost (presumed)",
-}
 
 
 @register.inclusion_tag("progress/task_progress.html", takes_context=True)
@@ -64,29 +55,6 @@ def task_progress(
         "facts": _facts(known) if known else [],
         "outcome": _outcome(known) if known and not compact else "",
     }
-
-
-def state_words(snapshot: Mapping[str, Any]) -> str:
-    """The state in plain words, as `words.js` says it when it does not know the time."""
-    state, retries = snapshot["state"], snapshot.get("retries") or 0
-    if snapshot.get("cancel_requested") and not snapshot["final"] and state != State.LOST:
-        return "cancelling…"
-    if state in (State.STARTED, State.PROGRESS):
-        if retries:
-            return f"running, {_attempt(snapshot, retries + 1)}"
-        return f"running again ({snapshot['attempt']})" if snapshot["attempt"] > 1 else "running"
-    if state == State.RETRY:
-        return f"retrying, {_attempt(snapshot, retries + 2)}"
-    if state == State.PENDING and snapshot.get("waits_for"):
-        return "waiting for the step before it"
-    if state == State.REVOKED and (snapshot.get("error") or {}).get("type") == "Expired":
-        return "expired"
-    return _WORDS[State(state)]
-
-
-def _attempt(snapshot: Mapping[str, Any], attempt: int) -> str:
-    allowed = snapshot.get("max_retries")
-    return f"attempt {attempt}" if allowed is None else f"attempt {attempt} of {allowed + 1}"
 
 
 def _look_up(context: Context, key: str, token: str) -> dict[str, Any] | None:
@@ -132,5 +100,5 @@ def _facts(snapshot: Mapping[str, Any]) -> list[str]:
         count = f"{current:,} {unit}"
     parts = snapshot.get("children") or {}
     of_parts = f"{parts['ended']:,} of {parts['known']:,} parts" if parts else ""
-    found = (state_words(snapshot), count.strip(), of_parts, snapshot.get("message") or "")
+    found = (state_words(snapshot, time.time() * 1000), count.strip(), of_parts, snapshot.get("message") or "")
     return [part for part in found if part]

@@ -102,7 +102,7 @@ def test_watch_exits_as_the_task_ended(site, arguments, status, last):
 
 
 @pytest.mark.parametrize(
-    ("state", "words"), [("REVOKED", "cancelled"), ("IGNORED", "ended without"), ("LOST", "lost")]
+    ("state", "words"), [("REVOKED", "cancelled"), ("IGNORED", "was ignored"), ("LOST", "lost")]
 )
 def test_watch_exits_2_when_it_was_not_done(site, state, words):
     """Cancelled, ignored or lost is neither success nor failure: status 2, and the words say which."""
@@ -113,7 +113,7 @@ def test_watch_exits_2_when_it_was_not_done(site, state, words):
         Write("save", task_id, {"exec": "e1", "fence": 0, "n": 1, "state": "STARTED", "body": body})
     ).head
     if state == "LOST":
-        store.write(Write("lost", task_id, {"exec": "e1", "seen": began.seq}))
+        store.write(Write("verdict", task_id, {"exec": "e1", "state": state, "seen": began.seq}))
     else:
         end = {"exec": "e1", "fence": began.fence, "n": 2, "state": state, "body": body}
         store.write(Write("save", task_id, end))

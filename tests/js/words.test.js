@@ -22,18 +22,56 @@ function running({ ran, left, fraction = 0.5, ...changes }) {
   return [snapshot({ ...times, current, total, fraction, rate, ...changes }), at];
 }
 
-for (const { words: expected, snapshot: given } of STATES) {
+for (const { words: expected, snapshot: given, at } of STATES) {
   test(`${JSON.stringify(given)} is said as "${expected}"`, () => {
-    assert.equal(words.stateWords(snapshot({ retries: 0, ...given }), null), expected);
+    const s = snapshot({ retries: 0, attempt: 1, ...given });
+    assert.equal(words.stateWords(s, at ? Date.parse(at) : null), expected);
   });
 }
+
+/** Every way to choose one of the values of each name. */
+function* combinations([[name, values], ...rest]) {
+  for (const value of values) {
+    for (const chosen of rest.length ? combinations(rest) : [{}]) yield { [name]: value, ...chosen };
+  }
+}
+
+test("there is a sentence for every state with every combination of flags, and it is one of the list", () => {
+  const flags = {
+    state: [...new Set(STATES.map(({ snapshot: given }) => given.state))],
+    attempt: [0, 1, 2],
+    run: [1, 2],
+    retries: [0, 1],
+    cancel_requested: [false, true],
+    unserved: [false, true],
+    waits_for: [null, "b"],
+    scheduled_for: [null, iso(START), iso(START + 12 * SECOND)],
+    error: [null, { type: "error" }],
+    stall_after: [undefined, 10],
+    at: [null, START, START + 12 * SECOND],
+  };
+  const pattern = (words) => words.replace(/, in 12 s|, nothing new for 12 s/, "").replace(/, attempt 3( of 4)?/, ", attempt 2$1");
+  const listed = new Set(STATES.map(({ words: expected }) => pattern(expected)));
+  for (const { at, ...given } of combinations(Object.entries(flags))) {
+    const s = snapshot({ queue: "reports", max_retries: 3, updated_at: iso(START), ...given });
+    const said = words.stateWords(s, at);
+    assert.ok(listed.has(pattern(said)), `${JSON.stringify({ ...given, at })}: ${said}`);
+  }
+});
+
+test("nobody is called quiet while the connection is not live, nor before a minute without a limit of its own", () => {
+  const s = snapshot({ updated_at: iso(START) });
+  assert.equal(words.stateWords(s, START + 59 * SECOND), "running");
+  assert.equal(words.stateWords(s, START + 5 * MINUTE), "running, nothing new for 5 min");
+  assert.equal(words.stateWords(s, START + 5 * MINUTE, false), "running");
+});
 
 test("a retry, and a task for later, say in how many seconds they begin", () => {
   const later = { scheduled_for: iso(START + 12 * SECOND) };
   const retry = snapshot({ state: "RETRY", retries: 0, max_retries: 3, ...later });
   assert.equal(words.stateWords(retry, START), "retrying, attempt 2 of 4, in 12 s");
   assert.equal(words.stateWords(retry, START + 20 * SECOND), "retrying, attempt 2 of 4");
-  const waiting = snapshot({ state: "PENDING", ...later });
+  const waiting = snapshot({ state: "PENDING", attempt: 0, ...later });
   assert.equal(words.stateWords(waiting, START), "scheduled, in 12 s");
   assert.equal(words.stateWords(waiting, START + 20 * SECOND), "waiting for a worker");
 });

@@ -16,11 +16,9 @@ from django.utils import translation
 
 import progress
 from progress.exceptions import StoreUnavailable
-from progress.snapshot import State
 from progress.store import Write, get_store
 from progress.templatetags import progress as tags
 
-STATES = json.loads((Path(__file__).parents[1] / "js" / "states.json").read_text())
 SOURCE = Path(progress.__file__).parent / "static" / "progress"
 
 pytestmark = pytest.mark.usefixtures("progress_store")
@@ -252,15 +250,12 @@ def test_outcome_is_told_without_javascript(outcome, shown):
     assert "Load it again" not in page.text
 
 
-@pytest.mark.parametrize("case", STATES, ids=lambda case: json.dumps(case["snapshot"]))
-def test_server_and_browser_use_the_same_words(case):
-    """The same table is read by the tests of `words.js`."""
-    assert tags.state_words({"final": False, **case["snapshot"]}) == case["words"]
-
-
-def test_every_state_has_words():
-    """No state of the record is left without a sentence."""
-    assert {case["snapshot"]["state"] for case in STATES} == set(State)
+def test_state_is_told_in_the_words_of_the_browser():
+    """What stands in the page without JavaScript is what the element would say."""
+    page = Elements(
+        render("a", options="snapshot=known", known={**get_store().load(task()).snapshot(), "attempt": 2})
+    )
+    assert "running again (2)" in page.text
 
 
 def test_type_of_a_snapshot_names_every_field_that_is_sent():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from argparse import ArgumentParser
 from typing import IO, Any, Final, cast
 
@@ -18,26 +19,13 @@ from progress.outbox import Shown
 from progress.redis_store import RedisStore
 from progress.snapshot import FINAL, State
 from progress.store import get_store
+from progress.words import state_words
 
 SUCCEEDED: Final = 0
 FAILED: Final = 1
 NOT_DONE: Final = 2  # lost, cancelled, ignored or rejected
 NOT_FOUND: Final = 3
 INTERRUPTED: Final = 130
-
-WORDS: Final = {
-    State.PENDING: "waiting",
-    State.RECEIVED: "waiting",
-    State.STARTED: "running",
-    State.PROGRESS: "running",
-    State.RETRY: "waiting to be tried again",
-    State.SUCCESS: "done",
-    State.FAILURE: "failed",
-    State.REVOKED: "cancelled",
-    State.IGNORED: "ended without a result",
-    State.REJECTED: "rejected",
-    State.LOST: "lost: its worker gives no sign of life",
-}
 
 
 class Command(BaseCommand):
@@ -92,14 +80,15 @@ class Bar:
         fraction, message = latest.get("fraction"), latest.get("message") or ""
         if state not in snapshot.WAITING:
             self._progress.start_task(self._row)
+        words = state_words(latest, time.time() * 1000)
         self._progress.update(
             self._row,
-            description=f"{title} · {WORDS[state]}",
+            description=f"{title} · {words}",
             total=None if fraction is None else 1,
             completed=fraction or 0,
             message=message,
         )
-        self._say_once(f"{title} · {WORDS[state]}" + (f" · {message}" if message else ""))
+        self._say_once(f"{title} · {words}" + (f" · {message}" if message else ""))
         if state in FINAL or state == State.LOST:
             self.ended.set()
 

@@ -180,13 +180,13 @@ export class TaskProgress extends HTMLElement {
     const eta = socket.state === "live" ? words.etaWords(s, at) : "";
     put(part.pace, joined(this.hasAttribute("compact") ? "" : words.rateWords(s), eta));
     put(part.text, (part.text.title = s.message ?? "")); // it may be longer than its place
-    put(part.state, words.stateWords(s, at));
+    put(part.state, words.stateWords(s, at, socket.state === "live"));
     const outcome = s.final ? words.outcomeWords(s) : "";
     put(part.outcome, outcome === s.message ? "" : outcome);
     const fraction = s.fraction ?? (s.state === "SUCCESS" ? 1 : null);
     if (fraction == null) part.bar.removeAttribute("value");
     else part.bar.value = fraction;
-    part.cancel.hidden = s.final || s.cancel_requested || !may.includes("cancel");
+    part.cancel.hidden = s.final || s.cancel_requested || s.cancellable === false || !may.includes("cancel");
     this.#speak(s, at);
     if (s.seq !== this.#seq) this.#tell("change", s);
     this.#seq = s.seq;

@@ -7,20 +7,57 @@ const SECOND = 1_000; // ms
 const MINUTE = 60 * SECOND;
 const HOUR = 60 * MINUTE;
 
-/** The state in plain words. @param {Snapshot} s @param {?number} at */
-export function stateWords(s, at) {
+const QUIET_AFTER = 60; // seconds; where the task does not set `stall_after`
+
+/**
+ * The state in plain words; `docs/words.md` lists them, and `words.py` says the same on the server.
+ * @param {Snapshot} s
+ * @param {?number} at
+ * @param {boolean} live what is shown is all there is: nothing newer can be on its way
+ */
+export function stateWords(s, at, live = true) {
   const running = s.state === "STARTED" || s.state === "PROGRESS";
-  if (s.cancel_requested && !s.final && s.state !== "LOST") return "cancelling…";
-  if (running && s.retries) return `running, ${attemptWords(s, s.retries + 1)}`;
-  if (running) return s.attempt > 1 ? `running again (${s.attempt})` : "running";
-  if (s.state === "RETRY") return `retrying, ${attemptWords(s, (s.retries ?? 0) + 2)}${inWords(s, at)}`;
-  if (s.state === "REVOKED") return s.error?.type === "Expired" ? "expired" : "cancelled";
-  if (s.state === "PENDING" || s.state === "RECEIVED") {
-    if (s.waits_for) return "waiting for the step before it";
-    return inWords(s, at) ? `scheduled${inWords(s, at)}` : "waiting for a worker";
+  const waiting = s.state === "PENDING" || s.state === "RECEIVED";
+  if (s.cancel_requested && (waiting || s.state === "RETRY")) {
+    return `cancelling, it will not start${s.attempt > 0 ? " again" : ""}`;
   }
+  if (running) return runningWords(s) + (live ? quietWords(s, at) : "");
+  if (waiting) return waitingWords(s, at);
+  if (s.state === "RETRY") return `retrying, ${attemptWords(s, (s.retries ?? 0) + 2)}${inWords(s, at)}`;
+  if (s.state === "REVOKED") {
+    const expired = s.error && s.error.type !== "Terminated"; // which only staff are told
+    return expired ? "expired, no worker took it in time" : "cancelled";
+  }
+  if (s.state === "LOST") return lostWords(s);
   const ends = { SUCCESS: "done", FAILURE: "failed", IGNORED: "was ignored", REJECTED: "was rejected" };
-  return /** @type {Record<string, string>} */ (ends)[s.state] ?? "lost (presumed)";
+  return ends[/** @type {keyof ends} */ (s.state)];
+}
+
+/** @param {Snapshot} s */
+function runningWords(s) {
+  if (s.cancel_requested) return "cancelling…";
+  if (s.retries) return `running, ${attemptWords(s, s.retries + 1)}`;
+  return s.attempt > 1 ? `running again (${s.attempt})` : "running";
+}
+
+/** @param {Snapshot} s @param {?number} at */
+function waitingWords(s, at) {
+  if (s.waits_for) return "waiting for the step before it";
+  if (inWords(s, at)) return `scheduled${inWords(s, at)}`;
+  if (s.unserved) return `waiting, but no worker listens to “${s.queue}”`;
+  return s.attempt > 0 ? "waiting to run again" : "waiting for a worker";
+}
+
+/** @param {Snapshot} s */
+function lostWords(s) {
+  if (s.error) return "interrupted, its worker was stopped";
+  return s.cancel_requested ? "lost (presumed) while cancelling" : "lost (presumed)";
+}
+
+/** Nothing new for so long: it may still live, for silent tasks do. @param {Snapshot} s @param {?number} at */
+function quietWords(s, at) {
+  const quiet = at === null ? 0 : at - Date.parse(s.updated_at);
+  return quiet >= (s.stall_after ?? QUIET_AFTER) * SECOND ? `, nothing new for ${spanWords(quiet)}` : "";
 }
 
 /** @param {Snapshot} s @param {number} attempt */
