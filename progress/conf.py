@@ -97,6 +97,14 @@ class Settings:
         """Globs of task names that are not tracked. ``celery.*`` never is."""
         return self._list("PROGRESS_IGNORE", [])
 
+    @property
+    def PROGRESS_EXIT_WHEN_DEAF(self) -> bool:  # noqa: N802
+        """Whether a server process whose event loop is dead, or that hears nothing from a Redis that answers, leaves.
+
+        For processes that are started again when they leave.
+        """
+        return bool(getattr(settings, "PROGRESS_EXIT_WHEN_DEAF", False))
+
     def _list(self, name: str, default: Sequence[str]) -> Sequence[str]:
         value = getattr(settings, name, default)
         if isinstance(value, str):  # its letters would be taken for the items

@@ -19,6 +19,8 @@ from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import messages, snapshot
 from .conversation import Conversation
+from .counters import counters
+from .draining import drain
 from .exceptions import StoreUnavailable
 from .hub import get_hub
 from .messages import BadMessage, ProtocolError
@@ -36,6 +38,7 @@ TOKEN_WAIT: Final = 5.0  # seconds that the single-task URL waits for a first me
 
 RESTART, PROTOCOL, SESSION, ORIGIN, NOTHING_HERE, TOO_MANY = 4012, 4400, 4401, 4403, 4404, 4429
 FAILED = 1011
+REFUSALS: Final = {PROTOCOL, ORIGIN, NOTHING_HERE, TOO_MANY}
 
 
 class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
@@ -57,6 +60,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await super().__call__(scope, receive, send)
         finally:
             self.closed = True
+            drain.left(self)
             self.outbox.close()
             for chore in self.chores:
                 chore.cancel()
@@ -79,6 +83,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         origin = self.scope.get("progress.origin", Origin.BAD)
         if origin is Origin.BAD:
             await self.close(ORIGIN)
+            return
+        drain.enter(self)
+        if drain.begun:
+            await self._come_back_later()
             return
         name = self.scope.get("url_route", {}).get("kwargs", {}).get("task_id")
         try:
@@ -112,6 +120,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Close with a code that `docs/protocol.md` lists."""
         if not self.closed:
             self.closed = True
+            counters.refused += code in REFUSALS
             self.outbox.close()
             try:
                 await super().close(code)
@@ -120,8 +129,17 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _come_back_later(self) -> None:
         """We cannot serve now: say when to try again, spread so that not all come at once."""
-        await self.tell({"type": "closing", "code": RESTART, "retry_ms": random.randint(1000, 5000)})
+        await self.leave(random.randint(1000, 5000))
+
+    async def leave(self, retry_ms: int) -> None:
+        """Say when to come back, and close. Waits for a client that takes nothing."""
+        self.outbox.close()
+        await self.tell({"type": "closing", "code": RESTART, "retry_ms": retry_ms})
         await self.close(RESTART)
+
+    def hang_up(self) -> None:
+        """Wait no longer for a client that takes nothing, or does not answer the close frame."""
+        self.flow.hang_up()
 
     # --- Hearing and saying --------------------------------------------------------------------------------
 
@@ -171,6 +189,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         """Send one message, as soon as the client takes it."""
         if self.closed:
             return
+        counters.refused += told["type"] == "refused"
         await self.flow.ready()  # answers must not pile up in front of a reader that takes none
         text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
         try:

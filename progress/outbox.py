@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .claims import NOBODYS, Claim, Life
+from .counters import counters
 from .servers import Flow, wire
 
 logger = logging.getLogger(__name__)
@@ -105,6 +106,7 @@ class Outbox:
         """Replace what was still to be said about this task."""
         if self._closed:
             return
+        counters.conflated += shown.key in self._waiting
         self._waiting[shown.key] = (shown, staff)
         if self._begun is None and (self._task is None or self._task.done()):
             # In the next turn of the loop: what else arrives in this one replaces it, or shares its frame.

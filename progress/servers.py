@@ -4,8 +4,12 @@ Daphne writes into a socket's buffer without ever asking whether the reader keep
 though: a producer that is registered on it is paused when the buffer is full and resumed when it has drained.
 Daphne's `send` is a partial of a method that knows the protocol, and the protocol knows the transport.
 
+Nor does it ask whether the application keeps up: what a client says goes into a queue without end, in messages of a
+megabyte. Its protocol calls `onMessage` for each, and `_max_message_size_exceeded` for those that are too large.
+
 uvicorn waits inside `send` until the reader has caught up, but it waits for ever, and what it closes stays until
 the last byte is read. Its `send` is a method of the protocol, which knows the transport: asyncio's, that can be cut.
+It reads nothing more until what came was taken.
 """
 
 from __future__ import annotations
@@ -16,13 +20,19 @@ import functools
 import logging
 import socket
 import struct
+from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
+
+from .counters import counters
 
 logger = logging.getLogger(__name__)
 
 
 STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
+UNHANDLED: Final = 100  # messages of a client that wait to be handled; more than it may say at once
+UNHANDLED_BYTES: Final = 128 * 1024  # of them together, or of one
+TOO_MUCH: Final = 4429  # the close code for more than that
 RESET: Final = struct.pack("ii", 1, 0)  # SO_LINGER: closing throws away what nobody reads
 
 
@@ -74,8 +84,14 @@ class Flow:
         if self._transport is not None:
             self._transport.abortConnection()
 
+    def hang_up(self) -> None:
+        """The server leaves: wait for this reader no longer. What it has not taken by now is lost."""
+        if self.stuck:
+            self.abort()
+
     def _cut_off(self) -> None:
         logger.info("A reader took nothing for %d s and is cut", STUCK_SECONDS)
+        counters.cut += 1
         self.abort()
 
     # Twisted's IPushProducer.
@@ -137,6 +153,13 @@ class WaitingFlow(Flow):
             self._connection.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._connection.abort()
 
+    def hang_up(self) -> None:
+        """As `Flow.hang_up`; uvicorn would wait ten seconds for an answer to the close frame, too."""
+        if self._connection.get_write_buffer_size():
+            self.abort()
+        else:
+            self._connection.close()
+
     def over(self) -> None:
         """Nothing more is sent. A reader who never takes the rest would keep the connection, and the server."""
         if self._connection.get_write_buffer_size():
@@ -166,7 +189,35 @@ class FlowControl:
         else:
             transport = daphne_transport(send)
             protocol = None if transport is None else send.args[0]
+            if isinstance(queue := getattr(receive, "__self__", None), asyncio.Queue) and protocol is not None:
+                bound_intake(protocol, queue)
             await self.app({**scope, "progress.flow": Flow(transport, protocol)}, receive, send)
+
+
+def bound_intake(protocol: Any, queue: asyncio.Queue[Any]) -> None:
+    """Close with 4429 a client of Daphne that says much more than is handled. What it says after that is dropped."""
+    hear = protocol.onMessage
+    sizes: deque[int] = deque()  # of what waits, oldest first
+
+    def refuse(*_why: Any) -> None:
+        counters.refused += 1
+        protocol.failedByMe = True  # Autobahn: keep nothing more of what comes
+        protocol.sendClose(code=TOO_MUCH)
+
+    def hear_if_bounded(payload: bytes, is_binary: bool) -> None:
+        if protocol.state != protocol.STATE_OPEN:
+            return
+        while len(sizes) > queue.qsize():
+            sizes.popleft()
+        if len(sizes) >= UNHANDLED or sum(sizes) + len(payload) > UNHANDLED_BYTES:
+            refuse()
+            return
+        sizes.append(len(payload))
+        hear(payload, is_binary)
+
+    protocol.maxMessagePayloadSize = protocol.maxFramePayloadSize = UNHANDLED_BYTES
+    protocol._max_message_size_exceeded = refuse
+    protocol.onMessage = hear_if_bounded
 
 
 def _sent_at_once(transport: Any, message: bytes) -> int:

@@ -4,7 +4,9 @@ Layers forget memberships (a restart, a flush, a dead receiver) and say nothing,
 made again with every new channel. Whoever is told `renewed` has to look for itself what it missed.
 
 A receiver that is deaf says nothing either: a canary goes through the layer to ourselves every few seconds, and
-when it does not come back although the layer takes it, the layer's instance is replaced.
+when it does not come back, the layer's instance is replaced. Canaries that the layer takes and that do not come back
+mean that we are deaf *while Redis answers*: that is what `hearing` tells a health check, and what the watchdog ends a
+process for. Canaries that it does not take mean that Redis is away, which is no fault of this process.
 """
 
 from __future__ import annotations
@@ -12,7 +14,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
+import weakref
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -20,21 +25,48 @@ from channels.layers import channel_layers
 
 from . import groups
 from .conf import conf
+from .counters import counters
 from .exceptions import ProgressError
+from .patient_receiver import receive_patiently
+from .watchdog import watchdog
 
 logger = logging.getLogger(__name__)
 
 RESTART_AFTER: Final = 0.5  # seconds between two attempts to get a channel
 START_WAIT: Final = 1.0  # seconds that a first watcher waits for the layer; without it the sweep serves
+CONNECT_WAIT: Final = 3.0  # seconds to get a channel from a Redis that may have stalled
 CALL_TIMEOUT: Final = 1.0  # seconds for one call of a layer that may hang
 CANARY: Final = "progress.canary"
 CANARY_INTERVAL: Final = 2.0  # seconds
 CANARIES: Final = 3  # that did not come back, in a row; then we are deaf
+DEAF_AFTER: Final = 10.0  # seconds in which every canary was taken and none came back; then a health check fails
 UNREADABLE: Final = 1000  # messages in a row that nobody could decode; then the layer itself is broken
 
 
 class Deaf(ProgressError):
     """The layer takes what is sent and delivers nothing: its receiver is dead or its connection half-open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hearing:
+    """How well this process hears."""
+
+    age: float | None = None  # seconds since the last canary came back; None = no hub, or none has come back yet
+    deaf_for: float = 0.0  # seconds since a canary was taken, with none back and none refused since
+
+    @property
+    def deaf(self) -> bool:
+        """True if nothing is heard although Redis answers, for longer than a replacement takes."""
+        return self.deaf_for > DEAF_AFTER
+
+
+_running: weakref.WeakSet[Subscription] = weakref.WeakSet()
+
+
+def hearing() -> Hearing:
+    """How the worst of this process's hubs hears. May be asked in any thread; without a hub all is well."""
+    found = [each.hearing() for each in list(_running)]
+    return max(found, key=lambda each: (each.deaf_for, each.age or 0.0), default=Hearing())
 
 
 class Subscription:
@@ -49,23 +81,49 @@ class Subscription:
         self._channel = ""  # "" until the layer gave us one
         self._canary = 0  # the number of the newest that was sent
         self._heard = 0  # and of the newest that came back
+        self._heard_at: float | None = None  # monotonic seconds, as below
+        self._unheard_since: float | None = None  # that a canary was taken which has not come back
         self._connected = asyncio.Event()
         self._changing = asyncio.Lock()
 
     async def run(self) -> None:
         """Receive for ever. Ends by cancelling."""
+        loop = asyncio.get_running_loop()
+        _running.add(self)
+        if conf.PROGRESS_EXIT_WHEN_DEAF:
+            watchdog.watch(lambda: self.hearing().deaf_for)
+        try:
+            await self._receive_for_ever()
+        finally:
+            _running.discard(self)
+            watchdog.forget(loop)
+
+    async def _receive_for_ever(self) -> None:
         make: Callable[[], Any] = _layer
+        before = told = False  # that we had a channel; that we have none
         while True:
             try:
                 self._layer = make()
                 await self._connect()
+                counters.receivers_replaced += before
+                before, told = True, False
                 await self._receive_while_not_deaf()
             except Exception as error:  # noqa: BLE001 (whatever ended it, it must not stay ended)
-                logger.warning("The progress receiver ended and is replaced: %r", error)
+                if not isinstance(error, Deaf):
+                    self._unheard_since = None  # it was not silent: Redis went away, as a rule
+                # Once: while Redis is away there are two attempts a second.
+                level = logging.DEBUG if told else logging.WARNING
+                logger.log(level, "The progress receiver ended and is replaced: %r", error)
+                told = True
             await self._disconnect()
             await asyncio.sleep(RESTART_AFTER)
             # A new backend instance: a layer whose receiver died does not recover.
             make = partial(channel_layers.make_backend, conf.PROGRESS_CHANNEL_LAYER)
+
+    def hearing(self) -> Hearing:
+        """How well this one hears. May be asked in any thread."""
+        now, heard_at, since = time.monotonic(), self._heard_at, self._unheard_since
+        return Hearing(None if heard_at is None else now - heard_at, 0.0 if since is None else now - since)
 
     async def wait_connected(self) -> None:
         """Return when there is a channel, at the latest after a second."""
@@ -99,7 +157,8 @@ class Subscription:
     # --- The layer -----------------------------------------------------------------------------------------
 
     async def _connect(self) -> None:
-        async with self._changing:
+        receive_patiently(self._layer, self._renewed)
+        async with self._changing, asyncio.timeout(CONNECT_WAIT):
             self._channel = await self._layer.new_channel()
         await self._settle(self._groups)
         self._connected.set()
@@ -110,10 +169,16 @@ class Subscription:
         missed = 0
         try:
             while missed < CANARIES and not receiving.done():
-                taken = await self._send_canary()
-                await asyncio.wait([receiving], timeout=CANARY_INTERVAL)
-                # While the layer takes nothing either, Redis is away: a new instance would hear no more.
-                missed = missed + taken if self._heard != self._canary else 0
+                sent = time.monotonic()
+                answered = await self._send_canary()
+                rest = sent + CANARY_INTERVAL - time.monotonic()
+                await asyncio.wait([receiving], timeout=max(rest, CANARY_INTERVAL / 2))
+                if self._heard == self._canary:
+                    missed, self._unheard_since = 0, None
+                    continue
+                # A refusal says that Redis is away: a new instance would hear no more. Silence may be our own fault.
+                missed += answered is not False
+                self._unheard_since = (self._unheard_since or sent) if answered else None
         finally:
             # Not awaited for long: on its way out it unsubscribes, through a connection that may be dead.
             receiving.cancel()
@@ -122,11 +187,14 @@ class Subscription:
             raise error
         raise Deaf
 
-    async def _send_canary(self) -> bool:
+    async def _send_canary(self) -> bool | None:
+        """True if Redis took it, False if it could not be reached, None if it said nothing in time."""
         self._canary += 1
         try:
-            async with asyncio.timeout(CANARY_INTERVAL):
+            async with asyncio.timeout(CANARY_INTERVAL / 2):
                 await self._layer.send(self._channel, {"type": CANARY, "number": self._canary})
+        except TimeoutError:
+            return None
         except Exception as error:  # noqa: BLE001 (a layer may raise anything)
             logger.debug("The channel layer takes nothing: %r", error)
             return False
@@ -145,7 +213,7 @@ class Subscription:
                 if unreadable >= UNREADABLE:
                     raise
             if isinstance(event, dict) and event.get("type") == CANARY:
-                self._heard = event.get("number", 0)
+                self._heard, self._heard_at = event.get("number", 0), time.monotonic()
             else:
                 self._take(event)
 
@@ -208,15 +276,18 @@ async def _within(seconds: float, call: Callable[[], Awaitable[Any]]) -> None:
 
 
 def _layer() -> Any:
-    """The site's layer. If that is a core layer, another instance of it: all consumers of an instance share one queue
-    of a hundred messages, and what is too much is lost, whoever it was for.
+    """An instance of our own of the site's layer, if its messages go through Redis; else the site's.
+
+    All consumers of a core instance share one queue of a hundred messages, and what is too much is lost, whoever it
+    was for. A pub/sub instance has one lock for sending and joining, and a receive loop that we replace.
     """
     shared = groups.layer()
-    return channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER) if _is_core(shared) else shared
+    own = _is_core(shared) or hasattr(type(shared), "_get_layer")
+    return channel_layers.make_backend(conf.PROGRESS_CHANNEL_LAYER) if own else shared
 
 
 def _is_core(layer: Any) -> bool:
-    return hasattr(layer, "close_pools")
+    return hasattr(type(layer), "close_pools")
 
 
 def _closing(layer: Any) -> Callable[[], Awaitable[Any]] | None:

@@ -8,16 +8,19 @@ from django.core.asgi import get_asgi_application
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
 pages = get_asgi_application()  # loads the apps; what follows needs them
 
-from progress.middleware import ViewerMiddleware  # noqa: E402 (the apps come first)
+from progress.draining import drain_on_sigterm  # noqa: E402 (the apps come first)
+from progress.middleware import ViewerMiddleware  # noqa: E402
 from progress.origins import OriginCheck  # noqa: E402
 from progress.routing import websocket_urlpatterns  # noqa: E402
 from progress.servers import FlowControl  # noqa: E402
 
-application = FlowControl(
-    ProtocolTypeRouter(
-        {
-            "http": pages,
-            "websocket": OriginCheck(ViewerMiddleware(URLRouter(websocket_urlpatterns))),
-        }
+application = drain_on_sigterm(
+    FlowControl(
+        ProtocolTypeRouter(
+            {
+                "http": pages,
+                "websocket": OriginCheck(ViewerMiddleware(URLRouter(websocket_urlpatterns))),
+            }
+        )
     )
 )

@@ -99,6 +99,8 @@ TAIL_LOG_FOLDER = Path(env.str("TAIL_LOG_FOLDER", default="") or DATA_DIR / "log
 REDIS_URL = env.str("REDIS_URL", default="redis://127.0.0.1:6379/0")
 PROGRESS_PREFIX = env.str("PROGRESS_PREFIX", default="progress")
 PROGRESS_RETENTION = 24 * 3600  # seconds; exported files are kept as long as the runs that made them
+# A dead event loop cannot be mended from inside. Only where something starts the process again: compose.yaml.
+PROGRESS_EXIT_WHEN_DEAF = env.bool("PROGRESS_EXIT_WHEN_DEAF", default=False)
 
 CHANNEL_LAYERS = {
     "default": {

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from websockets.frames import Frame, Opcode
+
 from .processes import Login, Web, wait_until
 
 
@@ -36,9 +38,9 @@ def deaf_reader(web: Web, owner: Login, *messages: str) -> Iterator[socket.socke
 
 
 def text_frame(text: str) -> bytes:
-    """A client's frame, masked with zeros."""
-    data = text.encode()
-    return bytes([0x81, 0x80 | 126]) + len(data).to_bytes(2, "big") + bytes(4) + data
+    """A client's frame."""
+    data: bytes = Frame(Opcode.TEXT, text.encode()).serialize(mask=True)
+    return data
 
 
 def memory(pid: int) -> int:

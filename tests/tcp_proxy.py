@@ -20,6 +20,7 @@ class TcpProxy:
         self.port = 0
         self.accepted = 0
         self._links: set[asyncio.StreamWriter] = set()
+        self._deaf: set[asyncio.StreamWriter] = set()  # those through which nothing passes any more
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
 
@@ -36,6 +37,10 @@ class TcpProxy:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def swallow_present(self) -> None:
+        """From now on the bytes of the connections that are open vanish; new ones work."""
+        self._deaf |= self._links
 
     def cut(self) -> None:
         """Reset every connection that is open now; new ones are accepted."""
@@ -60,11 +65,12 @@ class TcpProxy:
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):
             while data := await source.read(CHUNK):
-                if self.swallow:
+                if self.swallow or sink in self._deaf:
                     continue
                 loop.call_later(self.up if upwards else self.down, _write, sink, data)
         loop.call_later(self.up if upwards else self.down, sink.close)
         self._links.discard(sink)
+        self._deaf.discard(sink)
 
 
 def _write(sink: asyncio.StreamWriter, data: bytes) -> None:

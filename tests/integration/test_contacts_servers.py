@@ -19,6 +19,7 @@ from channels.layers import channel_layers, get_channel_layer
 
 from progress import servers
 from progress.consumers import ProgressConsumer
+from progress.counters import counters
 from progress.servers import Flow, FlowControl, WaitingFlow, asyncio_transport, daphne_transport, wire
 from tests.wire import until
 
@@ -278,7 +279,7 @@ class Asyncios(asyncio.Transport):
 async def test_a_send_that_waits_too_long_ends_by_cutting(monkeypatch: pytest.MonkeyPatch) -> None:
     """While `send` waits the connection counts as stuck; after the patience it is cut, and nobody waits any more."""
     monkeypatch.setattr(servers, "STUCK_SECONDS", 0.05)
-    transport, gone = Asyncios(), asyncio.Event()
+    transport, gone, cut = Asyncios(), asyncio.Event(), counters.cut
     transport.abort = gone.set  # type: ignore[method-assign]
     sent: list[Any] = []
 
@@ -299,6 +300,7 @@ async def test_a_send_that_waits_too_long_ends_by_cutting(monkeypatch: pytest.Mo
     assert [type(result) for result in results] == [ConnectionError] * 2
     assert not flow.stuck
     await asyncio.wait_for(flow.ready(), 1)
+    assert counters.cut == cut + 1
 
 
 async def test_what_is_left_when_the_application_ends_is_thrown_away_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,3 +336,51 @@ async def test_what_the_server_is_closing_already_is_cut_too(monkeypatch: pytest
 
 async def _nothing(_protocol: Any, _message: Any) -> None:
     """A `send` that takes everything."""
+
+
+# --- What a client says (servers.py) -----------------------------------------------------------------------
+
+
+class Hearing:
+    """What of Daphne's protocol is used to bound what a client says."""
+
+    STATE_OPEN = 3
+
+    def __init__(self) -> None:
+        self.state = self.STATE_OPEN
+        self.queue: asyncio.Queue[Any] = asyncio.Queue()
+        self.closed_with: int | None = None
+
+    def onMessage(self, payload: bytes, is_binary: bool) -> None:  # noqa: N802
+        self.queue.put_nowait({"type": "websocket.receive", "bytes": payload})
+
+    def sendClose(self, code: int) -> None:  # noqa: N802
+        self.closed_with, self.state = code, 2
+
+
+def test_daphne_and_autobahn_have_what_bounds_a_client() -> None:
+    """The names that `bound_intake` overrides exist, and are asked at the protocol itself."""
+    from autobahn.websocket.protocol import WebSocketProtocol as Autobahn
+    from daphne.server import Server
+    from daphne.ws_protocol import WebSocketProtocol
+
+    assert "receive=input_queue.get" in inspect.getsource(Server.create_application)
+    assert list(inspect.signature(WebSocketProtocol.onMessage).parameters) == ["self", "payload", "isBinary"]
+    begin = inspect.getsource(Autobahn.onMessageFrameBegin)
+    assert "self.maxMessagePayloadSize" in begin
+    assert "self._max_message_size_exceeded(" in begin
+    assert "if not self.failedByMe:" in inspect.getsource(Autobahn.onMessageFrameData)
+
+
+def test_a_client_that_says_more_than_is_handled_is_closed_with_4429() -> None:
+    """By count and by size; what is said afterwards is not kept. What has been handled counts no more."""
+    for size, most in ((10, servers.UNHANDLED), (16 * 1024, servers.UNHANDLED_BYTES // (16 * 1024))):
+        protocol = Hearing()
+        servers.bound_intake(protocol, protocol.queue)
+        for _ in range(3 * most):  # handled one by one
+            protocol.onMessage(b"x" * size, False)
+            protocol.queue.get_nowait()
+        assert protocol.closed_with is None
+        for _ in range(3 * most):
+            protocol.onMessage(b"x" * size, False)
+        assert (protocol.closed_with, protocol.queue.qsize()) == (4429, most)

@@ -95,7 +95,13 @@ def _raise(_message: bytes) -> Any:
     raise ConnectionError("the receiver is dead")
 
 
-async def test_other_layers_are_shared(redis_url: str) -> None:
-    """Pub/sub needs no second instance: it has a queue for each consumer."""
+async def test_ours_is_an_instance_of_our_own_on_pubsub_too(redis_url: str) -> None:
+    """Its receive loop is replaced and its lock can hang; the site's own consumers have neither."""
     async with subscribed([], "bars") as subscription:
-        assert subscription._layer is channel_layers["default"]
+        assert subscription._layer is not channel_layers["default"]
+
+
+async def test_a_layer_in_memory_is_shared(settings: Any) -> None:
+    """What is sent to one instance of it, no other hears."""
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
+    assert _layer() is channel_layers["default"]

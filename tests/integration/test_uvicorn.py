@@ -111,7 +111,7 @@ async def test_a_client_that_asks_and_does_not_read_is_cut(web: UvicornSite, own
 
 
 async def test_it_leaves_at_once_and_says_so_to_every_page(web: UvicornSite, owner: Login) -> None:
-    """SIGTERM with twenty open sockets: each gets a close frame (1012), the process is gone within two seconds."""
+    """SIGTERM with twenty open sockets: each gets a close frame (4012), the process is gone within two seconds."""
     task = acted(owner)
     async with AsyncExitStack() as stack:
         pages = [await stack.enter_async_context(wire(web.ws, cookie=owner.cookie)) for _ in range(20)]
@@ -119,13 +119,13 @@ async def test_it_leaves_at_once_and_says_so_to_every_page(web: UvicornSite, own
             await page.watch(task.id)
         began = time.monotonic()
         left = asyncio.create_task(asyncio.to_thread(web.web.stop, 10))
-        assert [await page.closes() for page in pages] == [1012] * 20
+        assert [await page.closes() for page in pages] == [4012] * 20
         await left
         assert time.monotonic() - began < LEAVES_WITHIN
 
 
 async def test_a_reader_that_does_not_read_does_not_keep_it_from_leaving(web: UvicornSite, owner: Login) -> None:
-    """SIGTERM while `send` waits for somebody: after the same patience he is cut, and the process leaves."""
+    """SIGTERM while `send` waits for somebody: after two seconds he is cut, and the process leaves."""
     tasks = [acted(owner) for _ in range(20)]
     watch = json.dumps({"type": "watch", "ids": [task.id for task in tasks]})
     async with wire(web.ws, cookie=owner.cookie) as page:
@@ -141,4 +141,3 @@ async def test_a_reader_that_does_not_read_does_not_keep_it_from_leaving(web: Uv
             await asyncio.to_thread(web.web.stop, 20)
             assert time.monotonic() - began < 2 + LEAVES_WITHIN
             assert is_cut(raw)
-    assert "took nothing for 2 s" in web.web.output()  # so it was waited for

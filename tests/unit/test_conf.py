@@ -16,6 +16,7 @@ SECRET = "p%25@/:?#ü"
 ENCODED = quote(SECRET, safe="")
 DEFAULTS = {
     "PROGRESS_CHANNEL_LAYER": "default",
+    "PROGRESS_EXIT_WHEN_DEAF": False,
     "PROGRESS_IDLE_INTERVAL": 4.0,
     "PROGRESS_IGNORE": [],
     "PROGRESS_INTERVAL": 0.1,

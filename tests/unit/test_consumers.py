@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import RequestFactory
 
-from progress import consumers, hub, messages, middleware
+from progress import consumers, draining, hub, messages, middleware, views
 from progress.consumers import ProgressConsumer
+from progress.counters import counters
 from progress.exceptions import StoreUnavailable
 from progress.hub import Hub, get_hub
 from progress.memory_store import MemoryStore
@@ -388,3 +390,34 @@ async def test_more_of_mine_than_may_be_watched_are_left_out(settings: Any) -> N
     await asyncio.sleep(0.3)
     assert sum(len(message["items"]) for message in line.all("watching")) == 3
     await line.leave()
+
+
+async def test_what_is_refused_is_counted() -> None:
+    """An answer `refused` and a close for a breach count once each; a client that leaves does not."""
+    before = counters.refused
+    line = Line(as_user("7"))
+    line.say("watch", ids=["no-such-task"])
+    await until(lambda: line.all("refused"))
+    assert counters.refused == before + 1
+    line.incoming.put_nowait({"type": "websocket.receive", "text": "no JSON"})
+    await until(lambda: line.closed == 4400)
+    await line.leave()
+    assert counters.refused == before + 2
+
+
+async def test_who_comes_while_the_process_leaves_is_told_when_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`closing` and 4012, without a look at the session; readiness is denied meanwhile."""
+    monkeypatch.setattr(draining.drain, "begun", True)
+    asked: list[int] = []
+
+    async def viewer() -> Viewer:
+        asked.append(1)
+        return Viewer("7")
+
+    line = Line(viewer)
+    await until(lambda: line.closed == 4012)
+    (closing,) = line.all("closing")
+    assert (closing["code"], 0 < closing["retry_ms"] <= 5000, asked) == (4012, True, [])
+    await line.leave()
+    assert draining.drain.sockets == set()
+    assert views.readyz(RequestFactory().get("/readyz")).status_code == 503

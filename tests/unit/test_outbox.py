@@ -10,6 +10,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from progress import servers
+from progress.counters import counters
 from progress.outbox import FRAME_BYTES, Outbox, Shown
 from progress.servers import Flow
 from tests.wire import until
@@ -68,7 +69,7 @@ async def test_what_arrives_together_shares_a_frame() -> None:
 
 async def test_a_reader_that_is_behind_is_given_the_newest_only() -> None:
     """While the reader takes nothing, each task keeps one snapshot: memory does not depend on the rate."""
-    reader = Reader()
+    reader, conflated = Reader(), counters.conflated
     reader.open.clear()
     for seq in range(1000):
         for key in ("a", "b"):
@@ -80,6 +81,7 @@ async def test_a_reader_that_is_behind_is_given_the_newest_only() -> None:
     await settle()
     assert reader.seqs[-1] == [999, 999]
     assert len(reader.frames) <= 2
+    assert counters.conflated - conflated == 2000 - sum(map(len, reader.frames))
 
 
 async def test_staff_and_public_view_do_not_mix() -> None:

@@ -1,0 +1,34 @@
+"""The shipped site's pages, and three that take their time: in the event loop, in a thread, and all of the loop's."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+from django.http import HttpRequest, HttpResponse
+from django.urls import path
+
+from project.urls import urlpatterns as shipped
+
+
+async def waits(request: HttpRequest) -> HttpResponse:
+    """Answers after `seconds`, holding nothing."""
+    print(f"{request.get_full_path()} has begun", flush=True)
+    await asyncio.sleep(float(request.GET["seconds"]))
+    return HttpResponse("waited")
+
+
+def works(request: HttpRequest) -> HttpResponse:
+    """Answers after `seconds`, in a thread that nobody can interrupt."""
+    print(f"{request.get_full_path()} has begun", flush=True)
+    threading.Event().wait(float(request.GET["seconds"]))
+    return HttpResponse("worked")
+
+
+async def spins(request: HttpRequest) -> HttpResponse:
+    """Never lets anything else run in the event loop."""
+    while True:
+        pass
+
+
+urlpatterns = [*shipped, path("waits", waits), path("works", works), path("spins", spins)]
