@@ -45,5 +45,5 @@ class Access:
     def item(self, key: str, claim: Claim, name: str) -> dict[str, Any]:
         """What the answer to ``watch`` says about one task."""
         right = self.rights(key, claim)
-        may = [action for action in ("watch", "cancel") if action in right.actions]
+        may = [action for action in ("watch", "cancel", "terminate") if action in right.actions]
         return {"id": name, "may": may, "until": right.until}

@@ -15,14 +15,14 @@ from . import snapshot
 from .access import Access
 from .claims import Claim
 from .conf import conf
-from .control import acancel
+from .control import acarry_out, decide
 from .exceptions import InvalidToken
 from .hub import Hub
 from .log_tails import LogTails
 from .messages import Message
 from .outbox import Outbox, Shown
 from .permissions import Viewer
-from .record import Record, Status
+from .record import Record
 from .tree_watches import TreeWatches
 from .trees import TreeWatcher
 from .watched import Watcher
@@ -165,14 +165,12 @@ class Conversation:
         key = snapshot.address(name)
         record = (await self._hub.read([key])).get(key)
         may = self.access.rights(key, Claim.of(record)).actions if record else frozenset()
-        if not may:
-            await self._refuse([name], "not_found", message.ref)
-        elif "cancel" not in may:
-            await self._refuse([name], "not_allowed", message.ref)
-        elif await acancel(key, self.access.viewer.user, self._hub) is Status.ENDED:
-            await self._refuse([name], "ended", message.ref)
+        decision = decide(record, may, terminate=message.terminate)
+        done = await acarry_out(decision, name, record, self.access.viewer.user, self._hub)
+        if done.action:
+            await self._say("accepted", message.ref, id=name, action=done.action)
         else:
-            await self._say("accepted", message.ref, id=name, action="cancel")
+            await self._refuse([name], done.code, message.ref, done.detail)
 
     async def _on_logs(self, message: Message) -> None:
         (name,) = message.ids
@@ -311,8 +309,8 @@ class Conversation:
     def _items(self, keys: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
         return [self.access.item(key, self._claims[key], (names or {}).get(key, key)) for key in keys]
 
-    async def _refuse(self, ids: Iterable[str], code: str, ref: Any) -> None:
-        await self._say("refused", ref, ids=list(ids), code=code)
+    async def _refuse(self, ids: Iterable[str], code: str, ref: Any, detail: str = "") -> None:
+        await self._say("refused", ref, ids=list(ids), code=code, **({"detail": detail} if detail else {}))
 
     async def _say(self, kind: str, ref: Any, **fields: Any) -> None:
         await self._line.tell({"type": kind, **fields} if ref is None else {"type": kind, **fields, "ref": ref})

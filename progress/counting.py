@@ -28,6 +28,7 @@ class Counting:
         self.cancel_asked = False
         self.changes = 0  # counts everything but `current`
         self.in_body = True  # the life cycle clears it before and after the task's body
+        self.stopped_in = 0  # the thread in which the body was stopped by `TaskCancelled`; 0 = it was not
         self._wake = wake
         self._whole = self._stage = Stage()  # the task, and the stage of it that runs
         self._whole.unit = unit
@@ -186,8 +187,10 @@ class Counting:
         self._call()
 
     def _stop_if_asked(self) -> None:
-        # While the task cleans up after the first one, its `finally` may go on reporting.
-        if self.must_stop and self.in_body and not isinstance(sys.exc_info()[1], TaskCancelled):
+        # While the task cleans up after the first one, its `finally` may go on reporting. A thread that a stopped
+        # body has left behind is stopped at its next step, too.
+        left_behind = self.stopped_in not in (0, threading.get_ident())
+        if self.must_stop and (self.in_body or left_behind) and not isinstance(sys.exc_info()[1], TaskCancelled):
             raise TaskCancelled
 
     def _call(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -91,7 +92,7 @@ def _wrap_call(original: Callable[..., Any]) -> Callable[..., Any]:
                 reporter.in_body = True
                 return body(*args, **kwargs)
         except TaskCancelled:
-            reporter.in_body = False
+            reporter.in_body, reporter.stopped_in = False, threading.get_ident()
             try:
                 lifecycle.cancel_execution(task, reporter)
             except Exception:

@@ -22,11 +22,13 @@ from typing import Any, Final
 from celery import signals
 from celery.exceptions import Reject
 
-from . import publisher, sending, snapshot, worker_main
+from . import pool, publisher, sending, snapshot, terminating, worker_main
+from .leases import Held
 from .native_thread import threads_are_eventlets
 from .options import options_of
 from .outcome import outcome
 from .owners import owner_of_sending
+from .reasons import Expired, Interrupted, StepBefore, Terminated
 from .reporter import NOBODY, Job, Reporter, running
 from .sending import EXEC, OWNER
 from .snapshot import State
@@ -131,19 +133,33 @@ def _on_retry(sender: Any, request: Any, reason: Any = None, **_kwargs: Any) -> 
     if reporter is None:
         # The main process announces a "retry", without a reason, of what it interrupted at a cold shutdown. The
         # message was acknowledged long ago; nobody will ever run it again.
-        _verdict(sender, request.id, request, State.LOST, None)
+        _verdict(sender, request.id, request, State.LOST, Interrupted())
         return
     reporter.scheduled_for = _moment(getattr(reason, "when", None))
     reporter.become(State.RETRY)
 
 
-def _on_revoked(sender: Any, request: Any, expired: bool = False, **_kwargs: Any) -> None:
-    reporter = reporter_of_task(request.id)
-    # Solo and threads: it may run in this very process. Another delivery of the same message says nothing of it.
-    if reporter is not None and reporter.job.exec == request.get(EXEC):
-        reporter.become(State.REVOKED)
+def _on_revoked(sender: Any, request: Any, terminated: bool = False, expired: bool = False, **_kwargs: Any) -> None:
+    execution, reporter = request.get(EXEC) or "", reporter_of_task(request.id)
+    if not terminated:
+        _verdict(sender, request.id, request, State.REVOKED, Expired() if expired else None)
         return
-    _verdict(sender, request.id, request, State.REVOKED, Expired() if expired else None)
+    task = Held(snapshot.key(str(request.id)), execution)
+    # gevent: it runs in this very process. Another delivery of the same message says nothing of it.
+    if reporter is not None and reporter.job.exec == execution:
+        here = reporter
+        terminating.when_over(
+            task, lambda: _running.get(request.id) is not here, lambda: _terminated_here(here, request)
+        )
+        return
+    end = functools.partial(_verdict, sender, request.id, request, State.REVOKED, Terminated())
+    terminating.when_over_in_pool(task, _deliveries.get(execution), end)
+
+
+def _terminated_here(reporter: Reporter, request: Any) -> None:
+    reporter.become(State.REVOKED, error=Terminated())
+    if reporter.state is State.REVOKED:  # not if it took no notice, and told its own end
+        _end_later_steps(request, State.REVOKED)
 
 
 def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None = None, **_kwargs: Any) -> None:
@@ -169,14 +185,6 @@ def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None =
         reporter.become(State(state))
         _end_later_steps(task.request, State.IGNORED)
     # state None: interrupted. The main process's verdict follows, or the lease runs out.
-
-
-class Expired(Exception):
-    """Nobody took it before it expired."""
-
-    def __str__(self) -> str:
-        """The reason, in a sentence."""
-        return "No worker took the task before it expired."
 
 
 def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseException | None) -> None:
@@ -213,14 +221,6 @@ def _end_later_steps(request: Any, state: State) -> None:
             lineage = sending.lineage_of(request, task_id, options)
             later = Job(snapshot.key(task_id), name, "", options, title=options.title, **lineage)
             publisher.get_publisher().submit(_ended(later, state, error))
-
-
-class StepBefore(Exception):
-    """A step before it failed."""
-
-    def __str__(self) -> str:
-        """The reason, in a sentence."""
-        return "A step before this one failed."
 
 
 def cancel_execution(task: Any, reporter: Reporter) -> None:
@@ -273,6 +273,7 @@ _HANDLERS: Final[dict[Any, Callable[..., None]]] = {
     signals.task_retry: _on_retry,
     signals.task_revoked: _on_revoked,
     signals.task_postrun: _on_postrun,
+    signals.worker_process_init: pool.on_process_init,
     signals.worker_ready: worker_main.on_worker_ready,
     signals.worker_process_shutdown: lambda **_kwargs: publisher.stop(),
     signals.worker_shutdown: lambda **_kwargs: publisher.stop(),

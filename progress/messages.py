@@ -43,6 +43,7 @@ class Message:
     tree: str | None = None
     everything: bool = False  # "all"
     after: str | None = None
+    terminate: bool = False
 
     @property
     def cost(self) -> int:
@@ -54,7 +55,7 @@ class Message:
 _FORMS: Final[dict[str, tuple[frozenset[str], frozenset[str]]]] = {
     "watch": (frozenset(), frozenset({"ids", "mine", "tree", "token", "every_ms"})),
     "unwatch": (frozenset(), frozenset({"ids", "all"})),
-    "cancel": (frozenset({"id"}), frozenset()),
+    "cancel": (frozenset({"id"}), frozenset({"terminate"})),
     "logs": (frozenset({"id"}), frozenset({"after"})),
     "token": (frozenset({"token"}), frozenset()),
     "ping": (frozenset(), frozenset()),
@@ -106,7 +107,7 @@ def _fields(given: dict[str, Any]) -> dict[str, Any]:
             fields[name] = _text(name, given[name])
     if "after" in fields and not CURSOR.fullmatch(fields["after"]):
         raise BadMessage("after must be a cursor: the next of an earlier logs message.")
-    for name, attribute in (("mine", "mine"), ("all", "everything")):
+    for name, attribute in (("mine", "mine"), ("all", "everything"), ("terminate", "terminate")):
         if name in given:
             if given[name] is not True:
                 raise BadMessage(f"{name} must be true.")

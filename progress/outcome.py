@@ -6,6 +6,7 @@ from typing import Any
 
 from . import snapshot
 from .options import Options
+from .reasons import Terminated
 
 
 def outcome(options: Options, *, result: Any = None, error: BaseException | None = None) -> dict[str, str]:
@@ -16,10 +17,9 @@ def outcome(options: Options, *, result: Any = None, error: BaseException | None
             "message": snapshot.clip(error, snapshot.ERROR_BYTES),
         }
         staff = f'"error":{snapshot.encode(told)}'
-        return {
-            "outcome": staff if options.show_error else '"error":{"type":"error"}',
-            "outcome_staff": staff,
-        }
+        public = staff if options.show_error else '"error":{"type":"error"}'
+        # To be ended on request is no error; staff read how it was done.
+        return {"outcome": "" if isinstance(error, Terminated) else public, "outcome_staff": staff}
     if result is not None and options.show_result:
         text = _result_json(result)
         return {"outcome": f'"result":{text}', "outcome_staff": f'"result":{text}'}

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from .conf import conf
 from .leases import LEASE, RENEW_EVERY
+from .pool import can_terminate
 from .record import TEXTS, Record, Status
 from .reporter import Reporter
 from .snapshot import FINAL, WAITING, State
@@ -104,6 +105,8 @@ class Pacing:
         if said is None:  # it ended meanwhile
             return
         said.heard = self._clock()
+        if answer.accepted and answer.head.control:
+            reporter.ask_cancel()
         if answer.status is Status.UNKNOWN:
             said.changes, said.due = -1, 0.0
         elif not answer.accepted:
@@ -164,6 +167,7 @@ class Pacing:
             "run": said.run,
             **job.lineage,
             "process": self._process,
+            "terminable": int(can_terminate()),
             "lease": self._lease,
             "sent": job.sent,
             "seen": said.seq,

@@ -1,7 +1,8 @@
 """Who may do what with a task. Deny by default; unknown and forbidden get the same answer.
 
 A task may be watched and cancelled by its owner, watched by staff with ``task_progress.view_taskrun``, cancelled
-by staff with ``task_progress.cancel_taskrun``, and both as far as a watch token says.
+and then ended by force by staff with ``task_progress.cancel_taskrun``. A watch token says what its bearer may of
+watching and cancelling. A task that says that it cannot be cancelled may be cancelled by nobody.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class Viewer:
     permissions: frozenset[str] = frozenset()
 
     def may(self, action: str, record: Record | None) -> bool:
-        """True if this viewer may "watch" or "cancel" the task; False if there is no such task."""
+        """True if this viewer may "watch", "cancel" or "terminate" the task; False if there is no such task."""
         return record is not None and action in rights("", Claim.of(record), self).actions
 
     @property
@@ -62,7 +63,7 @@ def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] 
     if VIEW in viewer.permissions:
         actions.add("watch")
         if CANCEL in viewer.permissions:
-            actions.add("cancel")
+            actions |= {"cancel", "terminate"}
     covering = [token for token in tokens if not token.expired and token.key in (key, claim.tree) and token.key]
     if "watch" in actions:
         until = None
@@ -71,4 +72,6 @@ def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] 
         until = max(lasting, key=lambda token: token.expires).until if lasting else None
     for token in covering:
         actions |= token.actions
+    if not claim.cancellable:
+        actions -= {"cancel", "terminate"}
     return Rights(frozenset(actions), viewer.staff, until)

@@ -179,7 +179,9 @@ class Publisher:
         while inbox.once:
             self._publishing.add(inbox.once.popleft())
         while inbox.chores:
-            self._chores.add(asyncio.create_task(inbox.chores.popleft()(self._publishing.announcer.send)))
+            chore = asyncio.create_task(inbox.chores.popleft()(self._publishing.announcer.send))
+            self._chores.add(chore)
+            chore.add_done_callback(self._chores.discard)
 
     def _pause(self) -> float | None:
         """Seconds until something is due; None = until woken."""

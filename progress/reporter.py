@@ -141,7 +141,8 @@ class Reporter(Counting):
     @property
     def must_stop(self) -> bool:
         """True if the task's next step raises `TaskCancelled`."""
-        return self.cancel_asked and self.job.options.cancellable and self.state not in snapshot.FINAL
+        over = self.state in snapshot.FINAL and not self.stopped_in
+        return self.cancel_asked and self.job.options.cancellable and not over
 
     def ask_cancel(self) -> None:
         """Somebody wants this task to stop; its next call raises."""
@@ -193,6 +194,8 @@ class Reporter(Counting):
             "parent": job.parent,
             "root": job.root,
         }
+        if not job.options.cancellable:
+            body["cancellable"] = False
         return body if job.options.stall_after is None else {**body, "stall_after": job.options.stall_after}
 
     def _stages_json(self, room: int) -> str:

@@ -12,14 +12,15 @@ from django.utils.http import parse_etags
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
-from . import snapshot
+from . import control, snapshot
 from .claims import Claim
 from .conf import conf
-from .control import cancel as ask_cancel
+from .draining import drain
 from .exceptions import InvalidToken, ProgressError, StoreUnavailable
 from .permissions import Rights, Viewer, rights, viewer_of
-from .record import Record, Status
+from .record import Record
 from .store import get_store
+from .subscription import hearing
 from .tokens import WatchToken, read_token
 
 View = Callable[..., HttpResponse]
@@ -84,7 +85,7 @@ def several(request: HttpRequest) -> HttpResponse:
 
 @csrf_exempt  # decided below: a bearer token is no cookie and needs no protection from other sites
 def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
-    """Ask the task to stop: 202 says that the wish was recorded."""
+    """Ask the task to stop: 202 says that the wish was recorded, or that its worker was told to end it."""
     return _cancel(request, task_id) if _bearer(request) else _protected_cancel(request, task_id)
 
 
@@ -93,14 +94,19 @@ def cancel(request: HttpRequest, task_id: str) -> HttpResponse:
 def _cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     viewer, tokens = _who(request)
     key = snapshot.address(task_id)
-    right = _rights(key, get_store().load(key), viewer, tokens)
-    if not right.actions:
+    record = get_store().load(key)
+    may = _rights(key, record, viewer, tokens).actions
+    terminate = "1" in (request.GET.get("terminate"), request.POST.get("terminate"))
+    decision = control.decide(record, may, terminate=terminate)
+    done = control.carry_out(decision, task_id, record, viewer.user)
+    if done.action:
+        return JsonResponse({"id": key, "action": done.action}, status=202)
+    if done is control.NOT_FOUND:
         raise Http404
-    if "cancel" not in right.actions:
-        return JsonResponse({"error": "not_allowed"}, status=403)
-    if ask_cancel(key, viewer.user) is Status.ENDED:
-        return JsonResponse({"error": "ended"}, status=409)
-    return JsonResponse({"id": key, "action": "cancel"}, status=202)
+    detail = {"detail": done.detail} if done.detail else {}
+    if done is control.SILENT:
+        return JsonResponse({"error": "unavailable", **detail}, status=503, headers={"Retry-After": "5"})
+    return JsonResponse({"error": done.code, **detail}, status=409 if done is control.ENDED else 403)
 
 
 _protected_cancel = csrf_protect(_cancel)
@@ -108,13 +114,22 @@ _protected_cancel = csrf_protect(_cancel)
 
 @require_safe
 def healthz(request: HttpRequest) -> HttpResponse:
-    """This process answers. Redis being away is no fault of this process, so it does not count here."""
-    return HttpResponse("ok\n", content_type="text/plain")
+    """This process answers and, if it has a hub, hears. Redis being away is no fault of it and does not count.
+
+    A process whose event loop is dead cannot answer: give the check a time-out.
+    """
+    heard = hearing()
+    lines = ["deaf: Redis answers, but nothing is heard from it" if heard.deaf else "ok"]
+    if heard.age is not None:
+        lines.append(f"canary_age_seconds {heard.age:.1f}")
+    return HttpResponse("\n".join(lines) + "\n", status=503 if heard.deaf else 200, content_type="text/plain")
 
 
 @require_safe
 def readyz(request: HttpRequest) -> HttpResponse:
-    """This process answers and reaches the store."""
+    """This process answers, reaches the store, and is not about to leave."""
+    if drain.begun:
+        return HttpResponse("leaving\n", status=503, content_type="text/plain")
     try:
         get_store().load("readyz")
     except ProgressError:

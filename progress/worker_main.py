@@ -10,13 +10,14 @@ from typing import Any
 
 from celery.worker import state
 
-from . import publisher, result_backend, snapshot
+from . import pool, publisher, result_backend, snapshot, terminating
 from .leases import Held, Reaper, keep
 from .sending import EXEC
 
 
 def on_worker_ready(sender: Any, **_kwargs: Any) -> None:
     """Celery's signal, in the main process. `sender` is the consumer, which knows the worker's queues."""
+    pool.on_worker_ready(sender)
     bridge = publisher.get_publisher()
     bridge.run(lambda tell: keep(_active, lambda: _queues(sender), tell))
     bridge.run(lambda tell: Reaper(tell, result_backend.end_of).run())
@@ -27,6 +28,7 @@ def _active() -> Iterator[Held]:
     for request in list(state.active_requests):
         if execution := request.request_dict.get(EXEC):
             yield Held(snapshot.key(str(request.id)), execution)
+    yield from terminating.held()
 
 
 def _queues(consumer: Any) -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from celery import chain, chord, current_app
+from celery import chain, chord, current_app, group
 
 from progress import key
 from progress.control import cancel
@@ -124,6 +124,85 @@ def test_body_of_a_chord_ends_when_a_part_is_cancelled(site: Site, notes: Path, 
     assert end_of(first).state == end_of(body).state == "REVOKED"
     wait_until(lambda: backend_state(body) == "FAILURE", 5, "Celery's backend knows")
     assert not later.exists()
+
+
+@pytest.mark.parametrize("which", ["cancelled", "revoked"])
+def test_body_of_a_chord_ends_when_a_part_is_stopped_before_it_began(
+    site: Site, notes: Path, tmp_path: Path, which: str
+) -> None:
+    """A part that waits for its time: neither it nor the chord's body ever runs, and both are shown to have ended."""
+    later = tmp_path / "later"
+    parts = [jobs.touches.si(str(notes)).set(countdown=0.7), jobs.quick.si()]
+    result = chord(parts)(jobs.touches.si(str(later)))
+    body, first = result.id, result.parent.children[0].id
+    del result
+    if which == "cancelled":
+        assert cancel(first, "7") is Status.ACCEPTED
+    else:
+        current_app.control.revoke(first)
+    assert [end_of(task_id).state for task_id in (first, body)] == ["REVOKED", "REVOKED"]
+    wait_until(lambda: backend_state(body) == "FAILURE", 5, "Celery's backend knows")
+    assert not notes.exists()
+    assert not later.exists()
+
+
+@pytest.mark.parametrize("kind", ["chain", "chord"])
+def test_step_that_waits_can_be_cancelled_by_itself(site: Site, notes: Path, tmp_path: Path, kind: str) -> None:
+    """What comes before it runs to its end, it does not start, and nothing after it does."""
+    gate, later = tmp_path / "gate", tmp_path / "later"
+    step, after = jobs.touches.si(str(notes)), jobs.touches.si(str(later))
+    if kind == "chain":
+        result = chain(jobs.hold.si(str(gate)), step, after).apply_async()
+        before, waiting, last = result.parent.parent.id, result.parent.id, result.id
+    else:
+        result = chord([jobs.hold.si(str(gate)), jobs.quick.si()])(step)
+        before, waiting, last = result.parent.children[0].id, result.id, result.id
+    del result
+    running(before)
+    assert cancel(waiting, "7") is Status.ACCEPTED
+    record = record_of(waiting)
+    assert record is not None
+    assert (record.ended, record.snapshot()["cancel_requested"]) == (False, True)
+    gate.touch()
+    assert [end_of(task_id).state for task_id in (before, waiting, last)] == ["SUCCESS", "REVOKED", "REVOKED"]
+    assert not notes.exists()
+    assert not later.exists()
+
+
+def test_other_parts_of_a_group_run_on(site: Site, notes: Path, tmp_path: Path) -> None:
+    """A request means the one task that it names; the id of the group is no task."""
+    gate = tmp_path / "gate"
+    result = group(jobs.advances.si(str(notes)), jobs.hold.si(str(gate))).apply_async()
+    (first, second), whole = [part.id for part in result.children], result.id
+    result.forget()
+    del result
+    running(first)
+    assert cancel(whole, "7") is Status.UNKNOWN
+    assert cancel(first, "7") is Status.ACCEPTED
+    assert end_of(first).state == "REVOKED"
+    gate.touch()
+    assert end_of(second).state == "SUCCESS"
+
+
+def test_body_of_a_chord_that_celery_leaves_waiting_for_ever_is_shown_as_ended(site: Site, tmp_path: Path) -> None:
+    """A part that raises `Ignore` is never counted by Celery. The body will not run, and is not shown as waiting."""
+    later = tmp_path / "later"
+    result = chord([jobs.ignores.si(), jobs.quick.si()])(jobs.touches.si(str(later)))
+    body, second = result.id, result.parent.children[1].id
+    del result
+    assert end_of(second).state == "SUCCESS"
+    assert end_of(body).state == "IGNORED"
+    assert not later.exists()
+
+
+def test_cancelled_task_does_not_start_in_a_worker_that_was_not_there(own_site: Site, notes: Path) -> None:
+    """The wish is in the record: no worker needs to have heard of it."""
+    own_site.worker.stop()
+    task_id = send(jobs.touches, str(notes))
+    assert cancel(task_id, "7") is Status.ACCEPTED
+    own_site.worker.start()
+    assert end_of(task_id).state == "REVOKED"
+    assert not notes.exists()
 
 
 def test_unknown_task_cannot_be_cancelled(site: Site) -> None:

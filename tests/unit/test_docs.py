@@ -21,7 +21,7 @@ from django.core.management import get_commands, load_command_class
 from django.urls import resolve
 
 import progress
-from progress import consumers, conversation, groups, messages, publisher, urls
+from progress import consumers, control, conversation, groups, messages, publisher, urls
 from progress.conf import NAMES, conf
 from progress.options import NAMES as OPTIONS
 from progress.options import Options
@@ -93,7 +93,7 @@ def test_every_setting_is_documented_once() -> None:
     listed = [names(cells[0])[0] for cells in rows(read("docs/settings.md")) if "PROGRESS_" in cells[0]]
     site = [name for name in listed if listed.count(name) > 1]
     assert sorted(set(listed)) == sorted(NAMES)
-    assert set(site) <= {"PROGRESS_PREFIX"}, "only the environment of the shipped site repeats a name"
+    assert set(site) <= {"PROGRESS_PREFIX", "PROGRESS_EXIT_WHEN_DEAF"}, "only the environment of the shipped site repeats a name"
 
 
 def test_documented_defaults_are_the_defaults(bare_settings: Any) -> None:
@@ -134,7 +134,7 @@ def test_every_option_of_a_task_is_documented_with_its_default() -> None:
 
 def record_with_everything() -> list[Record]:
     """A task that ended well and one that failed, both with every field that there can be, and one that waits."""
-    shown = Options(unit="rows", show_error=True, show_result=True, stall_after=60)
+    shown = Options(unit="rows", show_error=True, show_result=True, stall_after=60, cancellable=False)
     ended = []
     for state, end in (
         (State.SUCCESS, outcome(shown, result={"rows": 3})),
@@ -215,6 +215,7 @@ def test_server_messages_are_documented() -> None:
     documented = {names(cells[0])[0] for cells in _server_table()[0]}
     assert documented == told
     refusals = set(re.findall(r'_refuse\([^"\n]*"(\w+)"|_take_token\(message, "(\w+)"|"code": "(\w+)"', source))
+    refusals |= {(decision.code,) for decision in vars(control).values() if isinstance(decision, control.Decision)}
     refusals |= set(re.findall(r'_drop_what_is_over\((?:self, )?"(\w+)"|_drop_what_is_over, "(\w+)"', source))
     assert {names(cells[0])[0] for cells in _server_table()[1]} == {
         name for found in refusals for name in found if name

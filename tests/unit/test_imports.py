@@ -14,8 +14,8 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "progress"
 
 # From the ground up: a module imports from lower layers only, not from its own.
 LAYERS: list[set[str]] = [
-    {"counters", "exceptions", "installed", "native_thread", "patient_receiver", "watchdog"},
-    {"redis_url"},
+    {"counters", "exceptions", "installed", "native_thread", "patient_receiver", "watchdog", "pool", "reasons"},
+    {"redis_url", "revoking"},
     {"conf", "pile", "redis_place", "snapshot"},
     {
         "breaker",
@@ -37,7 +37,7 @@ LAYERS: list[set[str]] = [
     {"functions", "log_capture", "pacing", "permissions", "memory_store", "redis_store", "tqdm"},
     {"access", "direct_publisher", "middleware", "outbox", "publishing"},
     {"publisher"},
-    {"trees", "watched"},
+    {"mending", "terminating", "trees", "watched"},
     {"hub"},
     {"control", "sending", "tree_watches"},
     {"worker_main"},
@@ -60,6 +60,8 @@ CELERY = {
     "sending": "its signal before a message leaves",
     "lifecycle": "its signals while a task lives",
     "worker_main": "what its worker runs now",
+    "pool": "whether its pool can end a running task",
+    "revoking": "its way to have a running task ended",
     "result_backend": "how a task ended that nobody heard of",
     "hooks": "what it has no signal for",
     "tasks": "a task of our own, for the doctor",

@@ -15,8 +15,11 @@ from hypothesis import given
 from progress.access import MAX_TOKENS, Access
 from progress.claims import Claim
 from progress.exceptions import InvalidToken
+from progress.options import Options
 from progress.permissions import CANCEL, START, VIEW, Viewer, rights, viewer_of
 from progress.record import Record
+from progress.reporter import Job, Reporter
+from progress.snapshot import State
 from progress.tokens import WatchToken, watch_token
 
 OWNER, OTHER, NOBODY = Viewer("1"), Viewer("2"), Viewer()
@@ -34,8 +37,9 @@ CANCEL_ONLY = Viewer("3", frozenset({CANCEL}))
         (NOBODY, "", set(), False),
         (OTHER, "", set(), False),
         (VIEWING, "1", {"watch"}, True),
-        (CANCELLING, "1", {"watch", "cancel"}, True),
-        (CANCELLING, "", {"watch", "cancel"}, True),
+        (CANCELLING, "1", {"watch", "cancel", "terminate"}, True),
+        (CANCELLING, "", {"watch", "cancel", "terminate"}, True),
+        (CANCELLING, "3", {"watch", "cancel", "terminate"}, True),
         (CANCEL_ONLY, "1", set(), False),
         (VIEWING, "3", {"watch", "cancel"}, True),
         (Viewer("3", frozenset({START})), "1", set(), False),
@@ -45,6 +49,25 @@ def test_what_a_session_allows(viewer: Viewer, owner: str, actions: set[str], st
     """Deny by default: nobody's task is nobody's, to cancel needs to view, and staff view needs the permission."""
     found = rights("t", Claim(owner, "tree"), viewer)
     assert (set(found.actions), found.staff, found.until) == (actions, staff, None)
+
+
+@pytest.mark.parametrize("viewer", [OWNER, CANCELLING])
+def test_what_says_that_it_cannot_be_cancelled_is_cancelled_by_nobody(viewer: Viewer) -> None:
+    """Neither its owner, nor staff, nor a token may; all of them may watch."""
+    claim = Claim("1", "tree", cancellable=False)
+    assert rights("t", claim, viewer, [token("t", "watch", "cancel")]).actions == {"watch"}
+
+
+@pytest.mark.parametrize("cancellable", [True, False])
+def test_a_record_says_whether_its_task_can_be_cancelled(cancellable: bool) -> None:
+    """It is read from what the task has said of itself, and no text that it shows is mistaken for that."""
+    options = Options(cancellable=cancellable, title='"cancellable":false', unit='"cancellable":false')
+    reporter = Reporter(Job(key="t", name='"cancellable":false', exec="", options=options))
+    reporter.update(message='"cancellable":false', meta={"cancellable": False})
+    with reporter.stage('","cancellable":false,"'):
+        record = Record(**reporter.texts(State.PROGRESS))
+    assert Claim.of(record).cancellable is cancellable
+    assert ("cancellable" in record.snapshot()) is not cancellable
 
 
 def token(key: str, *actions: str, seconds: float = 3600) -> WatchToken:

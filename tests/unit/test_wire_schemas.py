@@ -152,7 +152,7 @@ def test_what_is_no_snapshot_does_not_fit(field: str, value: Any) -> None:
 def everything() -> list[Record]:
     """Records that have every field between them, and one that has as few as there can be."""
     found = []
-    options = Options(show_error=True, show_result=True, stall_after=5)
+    options = Options(show_error=True, show_result=True, stall_after=5, cancellable=False)
     for ended in (outcome(options, result={"rows": 3}), outcome(options, error=ValueError("no"))):
         state = State.FAILURE if "error" in ended["outcome"] else State.SUCCESS
         reporter = Reporter(Job(key="k", name="n", exec="e", options=options, worker="w", root="k"))
@@ -278,6 +278,7 @@ sound = {
     "ids": st.lists(st.sampled_from(["a", "b"]), min_size=1, max_size=3),
     "id": st.just("a"),
     "mine": st.just(True),
+    "terminate": st.just(True),
     "all": st.just(True),
     "tree": st.just("a"),
     "token": st.just("a"),

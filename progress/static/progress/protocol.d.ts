@@ -45,6 +45,8 @@ export interface Snapshot {
   /** Cursor of the newest log line. */
   logs_to?: string | null;
   cancel_requested?: boolean;
+  /** false: nobody may cancel it. */
+  cancellable?: boolean;
   meta?: Record<string, unknown>;
   result?: unknown;
   error?: { type: string; message?: string } | null;
@@ -96,7 +98,7 @@ export type SocketState = "connecting" | "live" | "stale" | "offline" | "refused
 /** What a page knows of a task. */
 export interface Known {
   snapshot?: Snapshot;
-  /** What the viewer may do: "watch", "cancel". */
+  /** What the viewer may do: "watch", "cancel", "terminate". */
   may: string[];
   /** Why the task cannot be shown: code of the last refusal. */
   refused?: string;
