@@ -13,7 +13,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run check test adopt variants matrix bench lock clean dev js
+.PHONY: help install run check test adopt faults soak variants matrix bench lock clean dev js
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -45,6 +45,12 @@ endif
 
 adopt: dev ## Enter a foreign site: wheel, fresh environment, real servers
 	$(PY) -m pytest tests/adopt -p no:randomly
+
+faults: dev ## The promises while things break; 8 minutes
+	$(PY) -m tests.faults
+
+soak: dev ## The same for hours; writes docs/promises.md
+	$(PY) -m tests.faults --soak --write
 
 variants: dev ## Every pool, layer, server, Python, Django and redis-py once
 	$(PY) -m tests.variants

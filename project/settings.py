@@ -106,8 +106,8 @@ CHANNEL_LAYERS = {
     "default": {
         "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
         "CONFIG": {
-            # Keepalive off: with it, a half-open link ends in a receive loop that never yields
-            # (failures L2); the hub's sweep notices a dead link without the kernel's help.
+            # Keepalive off: with it, a half-open link ends in a receive loop of the layer that never yields.
+            # A dead link is noticed without the kernel's help.
             "hosts": [{"address": REDIS_URL, "socket_keepalive": False}],
             "prefix": PROGRESS_PREFIX,
         },

@@ -1,0 +1,156 @@
+"""Browsers, as far as the truth goes: they dial again, ask again, keep the newest, and write down what they show."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import threading
+import time
+from collections.abc import Coroutine, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, WebSocketException
+
+from tests.wire import OWN, headers_of
+
+from .history import Seen
+
+SILENCE: Final = 35.0  # seconds without a frame, heartbeats included, after which a client dials again
+ASK_AGAIN: Final = 1.0  # seconds until a task that was not found is asked for again
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """How a connection ended for a client."""
+
+    at: float
+    watcher: str
+    code: int | None
+    retry_ms: int | None
+
+
+@dataclass(slots=True)
+class Client:
+    """One page with many bars, or the page of one task when `single` names it."""
+
+    name: str
+    url: str
+    cookie: str
+    ids: set[str] = field(default_factory=set)
+    seen: list[Seen] = field(default_factory=list)
+    closes: list[Close] = field(default_factory=list)
+    newest: dict[str, Seen] = field(default_factory=dict)
+    open_since: float = 0.0
+    _connection: ClientConnection | None = None
+    _retry_ms: int | None = None
+
+    async def run(self) -> None:
+        """Stay connected until it is cancelled."""
+        while True:
+            self._retry_ms = None
+            with suppress(OSError, WebSocketException, InvalidHandshake, TimeoutError):
+                await self._live()
+            pause = self._retry_ms if self._retry_ms is not None else random.randint(200, 1000)
+            await asyncio.sleep(pause / 1000)
+
+    async def _live(self) -> None:
+        options: dict[str, Any] = {"proxy": None, "compression": None, "open_timeout": 5, "close_timeout": 1}
+        headers = headers_of(self.url, self.cookie, OWN)
+        async with connect(self.url, additional_headers=headers, **options) as connection:
+            self._connection, self.open_since = connection, time.monotonic()
+            try:
+                await self.say(type="watch", ids=sorted(self.ids))
+                while True:
+                    self._take(json.loads(await asyncio.wait_for(connection.recv(), SILENCE)))
+            finally:
+                self._connection = None
+                self.closes.append(Close(time.monotonic(), self.name, connection.close_code, self._retry_ms))
+
+    async def say(self, **message: Any) -> None:
+        """Send a message, if there is somebody to send it to. What is watched is said again on each connection."""
+        if message.get("type") == "watch":
+            self.ids |= set(message["ids"])
+        if self._connection is not None and (message.get("ids") or message["type"] != "watch"):
+            with suppress(WebSocketException):
+                await self._connection.send(json.dumps(message))
+
+    def _take(self, told: dict[str, Any]) -> None:
+        if told["type"] == "snapshots":
+            for item in told["items"]:
+                self._show(item)
+        elif told["type"] == "closing":
+            self._retry_ms = told.get("retry_ms")
+        elif told["type"] == "refused" and told.get("code") == "not_found":
+            loop = asyncio.get_running_loop()
+            loop.call_later(ASK_AGAIN, lambda: loop.create_task(self.say(type="watch", ids=told["ids"])))
+
+    def _show(self, item: dict[str, Any]) -> None:
+        before = self.newest.get(item["id"])
+        if before is not None and item["seq"] <= before.seq:
+            return
+        shown = Seen(
+            at=time.monotonic(),
+            watcher=self.name,
+            id=item["id"],
+            seq=item["seq"],
+            run=item["run"],
+            attempt=item["attempt"],
+            state=item["state"],
+            final=item["final"],
+            fraction=item.get("fraction"),
+            message=item.get("message") or "",
+            cancel_requested=item["cancel_requested"],
+        )
+        self.newest[shown.id] = shown
+        self.seen.append(shown)
+
+
+class Crowd:
+    """Clients in an event loop of their own, so that they go on whatever the run does meanwhile."""
+
+    def __init__(self) -> None:
+        self.clients: list[Client] = []
+        self.loop = asyncio.new_event_loop()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._thread = threading.Thread(target=self.loop.run_forever, name="clients")
+        self._thread.start()
+
+    def add(self, clients: Iterable[Client]) -> list[Client]:
+        """Let these live from now on."""
+        fresh = list(clients)
+        self.clients += fresh
+        self.loop.call_soon_threadsafe(
+            lambda: self._tasks.extend(self.loop.create_task(each.run()) for each in fresh)
+        )
+        return fresh
+
+    def do(self, work: Coroutine[Any, Any, Any], seconds: float = 10) -> Any:
+        """What `work` returns, done in the clients' loop."""
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def watch(self, ids: list[str], clients: Iterable[Client] | None = None) -> None:
+        """Let all of them, or these, watch more tasks."""
+        for client in self.clients if clients is None else clients:
+            self.do(client.say(type="watch", ids=ids))
+
+    @property
+    def seen(self) -> list[Seen]:
+        """Everything that anybody has shown, in order of time."""
+        return sorted((each for client in self.clients for each in list(client.seen)), key=lambda each: each.at)
+
+    def close(self) -> None:
+        """All of them leave."""
+
+        async def leave() -> None:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)
+
+        self.do(leave(), 30)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()

@@ -1,0 +1,92 @@
+"""What happened, and what was shown of it. Times are `time.monotonic()`, which all processes of a machine share."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A snapshot as one client would show it."""
+
+    at: float
+    watcher: str
+    id: str
+    seq: int
+    run: int
+    attempt: int
+    state: str
+    final: bool
+    fraction: float | None = None
+    message: str = ""
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Something was broken for a while."""
+
+    name: str
+    began: float
+    healed: float
+
+
+@dataclass(slots=True)
+class Execution:
+    """What a task's body did, by its own word. `stopped` is 0 while it runs, or when it was killed."""
+
+    id: str
+    exec: str
+    started: float
+    stopped: float = 0.0
+    end: str = ""  # the state in which it meant to end
+    slowest: float = 0.0  # of its calls of ours
+
+
+@dataclass(slots=True)
+class History:
+    """Everything that a checker needs to know about one part of a run."""
+
+    executions: dict[str, list[Execution]] = field(default_factory=dict)  # of each task, in order
+    seen: list[Seen] = field(default_factory=list)  # in order
+    faults: list[Fault] = field(default_factory=list)
+
+    def of(self, watcher: str, task_id: str) -> list[Seen]:
+        """What one client showed of one task."""
+        return [each for each in self.seen if each.watcher == watcher and each.id == task_id]
+
+
+def note(path: str, **fields: Any) -> None:
+    """Append one line to the file of what truly happened; it is there when this returns, whatever comes next."""
+    line = json.dumps({"at": time.monotonic(), **fields}) + "\n"
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    try:
+        os.write(file, line.encode())
+    finally:
+        os.close(file)
+
+
+def executions(path: Path) -> dict[str, list[Execution]]:
+    """What the tasks noted, by task, in the order in which they began."""
+    lines = path.read_text().splitlines() if path.exists() else []
+    return executions_in(json.loads(line) for line in lines)
+
+
+def executions_in(notes: Iterable[dict[str, Any]]) -> dict[str, list[Execution]]:
+    """The executions that these notes tell of."""
+    found: dict[str, Execution] = {}
+    for told in notes:
+        if told["what"] == "start":
+            found[told["exec"]] = Execution(told["id"], told["exec"], told["at"])
+        elif one := found.get(told["exec"]):
+            one.stopped, one.end, one.slowest = told["at"], told["end"], told.get("slowest", 0.0)
+    by_task: dict[str, list[Execution]] = {}
+    for one in sorted(found.values(), key=lambda each: each.started):
+        by_task.setdefault(one.id, []).append(one)
+    return by_task
