@@ -101,9 +101,7 @@ def test_watch_exits_as_the_task_ended(site, arguments, status, last):
     assert site.manage("watch", task_id, check=False).returncode == status
 
 
-@pytest.mark.parametrize(
-    ("state", "words"), [("REVOKED", "cancelled"), ("IGNORED", "was ignored"), ("LOST", "lost")]
-)
+@pytest.mark.parametrize(("state", "words"), [("REVOKED", "cancelled"), ("IGNORED", "was ignored"), ("LOST", "lost")])
 def test_watch_exits_2_when_it_was_not_done(site, state, words):
     """Cancelled, ignored or lost is neither success nor failure: status 2, and the words say which."""
     task_id = f"{state.lower()}-{os.urandom(4).hex()}"
