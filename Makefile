@@ -46,7 +46,7 @@ endif
 adopt: dev ## Enter a foreign site: wheel, fresh environment, real servers
 	$(PY) -m pytest tests/adopt -p no:randomly
 
-faults: dev ## The promises while things break; 8 minutes
+faults: dev ## The promises while things break; 5 minutes
 	$(PY) -m tests.faults
 
 soak: dev ## The same for hours; writes docs/promises.md

@@ -11,26 +11,31 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
+
+import django
+
+from project.redis_server import find_redis
+
+from . import verdict
+from .checker import Finding
+from .parts import PARTS
+from .rig import Rig
+from .sizes import BRIEF, SOAK, Sizes
+from .verdict import Line
 
 
 def main() -> int:
     """Measure every promise that faults can touch, and print the table."""
     arguments = parsed()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.settings")
-    import django
-
     django.setup()
-    from . import verdict
-    from .sizes import BRIEF, SOAK
-
     sizes, seed, began = SOAK if arguments.soak else BRIEF, arguments.seed, time.monotonic()
     print(f"Seed {seed}. {dataclasses.asdict(sizes)}", flush=True)
     folder = Path(tempfile.mkdtemp(prefix="faults-"))
-    lines: list[verdict.Line] = []
+    lines: list[Line] = []
     try:
-        lines = parts(folder, sizes, random.Random(seed), arguments.only)
+        lines = measured(folder, sizes, random.Random(seed), arguments.only)
     except Exception:
         traceback.print_exc()
         print(f"The rig itself broke. What it wrote is in {folder}", file=sys.stderr)
@@ -40,8 +45,6 @@ def main() -> int:
     verdict.complain(missed)
     print(f"{len(lines) - len(missed)} of {len(lines)} kept, in {time.monotonic() - began:.0f} s, seed {seed}.")
     if arguments.write:
-        from project.redis_server import find_redis
-
         kind = "make soak" if arguments.soak else "make faults"
         program = find_redis()
         verdict.write(lines, seed=seed, kind=kind, redis=program.label, took=time.monotonic() - began)
@@ -60,55 +63,24 @@ def parsed() -> argparse.Namespace:
     )
     parser.add_argument("--soak", action="store_true", help="10 000 ends; hours")
     parser.add_argument("--write", action="store_true", help="put the table into docs/promises.md")
-    parser.add_argument("--only", default="", help="one part: storm, deaths, outage, readers, restarts or uvicorn")
+    parser.add_argument("--only", default="", choices=PARTS, help="one part; the verdict is not the whole one then")
     return parser.parse_args()
 
 
-def parts(folder: Path, sizes: object, dice: random.Random, only: str) -> list[object]:
-    """Every part on a site of its own, one after the other."""
-    from . import deaths, outage, readers, restarts
-    from .rig import Rig
-    from .sizes import Sizes
-    from .storm import Storm
-    from .verdict import Line
-
-    assert isinstance(sizes, Sizes)
-
-    def storm(rig: Rig) -> list[Line]:
-        rig.worker("main", concurrency=4)
-        rig.worker("second", concurrency=4)
-        for worker in rig.workers:
-            worker.wait_ready()
-        raging = Storm(rig, sizes, dice)
-        raging.rage()
-        return raging.lines()
-
-    def in_outage(rig: Rig) -> list[Line]:
-        rig.worker("main", concurrency=4).wait_ready()
-        return outage.run(rig, sizes)
-
-    def on_daphne(rig: Rig) -> list[Line]:
-        return [*restarts.deaf(rig, name="Daphne"), *restarts.run(rig, sizes, name="Daphne")]
-
-    def on_uvicorn(rig: Rig) -> list[Line]:
-        return [*restarts.deaf(rig, name="uvicorn"), *restarts.run(rig, sizes, name="uvicorn")]
-
-    chosen: dict[str, Callable[[Rig], list[Line]]] = {
-        "storm": storm,
-        "deaths": lambda rig: deaths.run(rig, sizes),
-        "outage": in_outage,
-        "readers": lambda rig: readers.run(rig, sizes),
-        "restarts": on_daphne,
-        "uvicorn": on_uvicorn,
-    }
+def measured(folder: Path, sizes: Sizes, dice: random.Random, only: str) -> list[Line]:
+    """Every part, one after the other, each on a site of its own. A part that does not come to its end is a miss."""
     lines: list[Line] = []
-    for name, part in chosen.items():
-        if only in ("", name):
-            began = time.monotonic()
+    for name, part in PARTS.items():
+        if only not in ("", name):
+            continue
+        began = time.monotonic()
+        try:
             with Rig(folder / name, uvicorn=name == "uvicorn") as rig:
-                lines += part(rig)
-            print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return list(lines)
+                lines += part(rig, sizes, dice)
+        except AssertionError as error:  # something that was waited for did not come about
+            lines.append(Line(f"The part {name}", "comes to its end", Finding("it did not", [str(error)[:2000]])))
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
+    return lines
 
 
 if __name__ == "__main__":

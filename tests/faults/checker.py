@@ -12,6 +12,8 @@ from .history import Execution, Fault, History, Seen
 
 # How an execution that was killed may be shown: its child's death is a failure, a whole worker's is a presumption.
 KILLED: Final = frozenset({"LOST", "FAILURE"})
+# Faults after which Redis knows nothing.
+FORGETS: Final = frozenset({"Redis emptied", "Redis killed with its data"})
 AFTER_A_FLUSH: Final = 0.5  # seconds; an end that Redis lost before anybody read it is no promise of ours
 
 
@@ -61,20 +63,23 @@ def by_pair(history: History) -> dict[tuple[str, str], list[Seen]]:
 def converges(history: History, watchers: Iterable[str], bar: float = 10.0, usual: float = 2.0) -> Finding:
     """Promise 1: every client shows the true end, at most `bar` seconds after it exists and nothing is broken."""
     pairs, delays, wrong, excused = by_pair(history), list[float](), list[str](), 0
-    flushes = [fault.began for fault in history.faults if fault.name == "Redis emptied"]
+    flushes = [fault.began for fault in history.faults if fault.name in FORGETS]
     for task, done in history.executions.items():
         if not is_settled(done):
             continue
         ended = done[-1].stopped
-        if any(ended <= flush <= ended + AFTER_A_FLUSH for flush in flushes):
-            excused += 1
-            continue
+        forgotten = any(ended <= flush <= ended + AFTER_A_FLUSH for flush in flushes)
         calm = calm_after(ended, history.faults)
         for watcher in watchers:
+            if task not in history.watches.get(watcher, {task}):
+                continue
             shown = next(
                 (s for s in pairs.get((watcher, task), []) if s.state == done[-1].end and s.at >= ended - 0.2), None
             )
             last = pairs.get((watcher, task), [None])[-1]
+            if shown is None and forgotten:
+                excused += 1
+                continue
             if shown is None:
                 wrong.append(f"{watcher} never showed the end of {task} ({done[-1].end}), last {last}")
                 continue
@@ -103,9 +108,17 @@ def ends_once(history: History) -> Finding:
             for attempt, states in finals.items()
             if len(set(states)) > 1
         ]
+        wrong += [
+            f"{watcher}: {task} was {after.state} after it had ended in the same attempt"
+            for before, after in pairwise(shown)
+            if before.final and not after.final and (before.run, before.attempt) == (after.run, after.attempt)
+        ]
         done = history.executions.get(task)
-        if done and shown[-1].state not in expected(done):
+        # Killed, and Redis forgot it before anybody noticed: a page that asks again is told that there is none.
+        told_so = (watcher, task) in history.gone and done is not None and not done[-1].stopped
+        if done and shown[-1].state not in expected(done) and not told_so:
             wrong.append(f"{watcher}: {task} is shown {shown[-1].state}, and was {done[-1].end or 'killed'}")
+    wrong += [f"{task} was sent and never ran" for task in history.sent if task not in history.executions]
     return Finding(f"{ends} ends shown", wrong) if ends else Finding("nothing", ["No end was shown"])
 
 

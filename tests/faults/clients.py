@@ -41,9 +41,11 @@ class Client:
     url: str
     cookie: str
     ids: set[str] = field(default_factory=set)
+    single: bool = False
     seen: list[Seen] = field(default_factory=list)
     closes: list[Close] = field(default_factory=list)
     newest: dict[str, Seen] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)  # what it was told there is none of
     open_since: float = 0.0
     _connection: ClientConnection | None = None
     _retry_ms: int | None = None
@@ -63,7 +65,8 @@ class Client:
         async with connect(self.url, additional_headers=headers, **options) as connection:
             self._connection, self.open_since = connection, time.monotonic()
             try:
-                await self.say(type="watch", ids=sorted(self.ids))
+                if not self.single:  # its address says what it watches
+                    await self.say(type="watch", ids=sorted(self.ids))
                 while True:
                     self._take(json.loads(await asyncio.wait_for(connection.recv(), SILENCE)))
             finally:
@@ -85,6 +88,7 @@ class Client:
         elif told["type"] == "closing":
             self._retry_ms = told.get("retry_ms")
         elif told["type"] == "refused" and told.get("code") == "not_found":
+            self.gone |= set(told["ids"])
             loop = asyncio.get_running_loop()
             loop.call_later(ASK_AGAIN, lambda: loop.create_task(self.say(type="watch", ids=told["ids"])))
 
@@ -105,6 +109,7 @@ class Client:
             message=item.get("message") or "",
             cancel_requested=item["cancel_requested"],
         )
+        self.gone.discard(shown.id)
         self.newest[shown.id] = shown
         self.seen.append(shown)
 

@@ -28,9 +28,9 @@ def run(rig: Rig, sizes: Sizes) -> list[Line]:
     accused, stalled = list[str](), 0
     (client,) = rig.crowd.add([rig.client("deaths")])
     for number in range(max(sizes.kill_rounds, sizes.stall_rounds)):
-        killed = _start(rig, f"kill{number}", sizes.workers) if number < sizes.kill_rounds else []
-        short = _start(rig, f"stall{number}", 1) if number < sizes.stall_rounds else []
-        long = _start(rig, f"long{number}", 1) if number < sizes.kill_rounds else []
+        killed = _start(rig, f"kill{number}", sizes.workers, sizes.tasks_each) if number < sizes.kill_rounds else []
+        short = _start(rig, f"stall{number}", 1, sizes.tasks_each) if number < sizes.stall_rounds else []
+        long = _start(rig, f"long{number}", 1, sizes.tasks_each) if number < sizes.kill_rounds else []
         tasks = {worker.name: _occupy(rig, worker, sizes.tasks_each) for worker in (*killed, *short, *long)}
         rig.crowd.watch([task for ids in tasks.values() for task in ids], [client])
         _wait_running(client.newest.get, tasks)
@@ -64,9 +64,9 @@ def run(rig: Rig, sizes: Sizes) -> list[Line]:
     ]
 
 
-def _start(rig: Rig, name: str, count: int) -> list[FaultsWorker]:
+def _start(rig: Rig, name: str, count: int, size: int) -> list[FaultsWorker]:
     names = [f"{name}-{number}" for number in range(count)]
-    workers = [rig.worker(each, queues=each, concurrency=4) for each in names]
+    workers = [rig.worker(each, queues=each, concurrency=size) for each in names]
     for worker in workers:
         worker.wait_ready()
     return workers
@@ -74,9 +74,7 @@ def _start(rig: Rig, name: str, count: int) -> list[FaultsWorker]:
 
 def _occupy(rig: Rig, worker: FaultsWorker, count: int) -> list[str]:
     """Give it as many tasks as it runs at once, every other one silent."""
-    return [
-        rig.send("work", 10_000, 0.2, queue=worker.queues, chatty=number % 2)[0] for number in range(min(count, 4))
-    ]
+    return [rig.send("work", 10_000, 0.2, queue=worker.queues, chatty=number % 2)[0] for number in range(count)]
 
 
 def _wait_running(newest: object, tasks: dict[str, list[str]]) -> None:

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -56,10 +56,16 @@ class History:
     executions: dict[str, list[Execution]] = field(default_factory=dict)  # of each task, in order
     seen: list[Seen] = field(default_factory=list)  # in order
     faults: list[Fault] = field(default_factory=list)
+    sent: list[str] = field(default_factory=list)  # tasks that must have run
+    watches: dict[str, set[str]] = field(default_factory=dict)  # what each client watches
+    gone: set[tuple[str, str]] = field(
+        default_factory=set
+    )  # client and task: it is told that there is none (any more)
 
-    def of(self, watcher: str, task_id: str) -> list[Seen]:
-        """What one client showed of one task."""
-        return [each for each in self.seen if each.watcher == watcher and each.id == task_id]
+    def save(self, folder: Path) -> None:
+        """Write down what was shown and what was broken, for whoever looks for the reason of a miss."""
+        for name, lines in (("seen", self.seen), ("faults", self.faults)):
+            (folder / f"{name}.jsonl").write_text("".join(json.dumps(asdict(each)) + "\n" for each in lines))
 
 
 def note(path: str, **fields: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import signal
 import threading
 import time
@@ -57,6 +58,11 @@ def _kill_child(rig: Rig) -> None:
             os.kill(int(children[0]), signal.SIGKILL)
 
 
+def _start_empty(rig: Rig) -> None:
+    shutil.rmtree(rig.redis.folder / "redis-data")
+    rig.redis.start()
+
+
 def _redis(command: Callable[[redis.Redis], Any]) -> Callable[[Rig], None]:
     def do(rig: Rig) -> None:
         with rig.redis.client() as client, suppress(redis.RedisError):
@@ -90,6 +96,7 @@ FAULTS: Final[dict[str, Breakage]] = {
     "worker's child killed": Breakage(_kill_child, brief=True),
     "worker stopped": Breakage(lambda rig: rig.workers[0].suspend(), lambda rig: rig.workers[0].resume()),
     "Redis killed": Breakage(lambda rig: rig.redis.kill(), lambda rig: rig.redis.start() and None),
+    "Redis killed with its data": Breakage(lambda rig: rig.redis.kill(), _start_empty),
     "Redis stopped": Breakage(lambda rig: rig.redis.suspend(), lambda rig: rig.redis.resume()),
     "Redis emptied": Breakage(_redis(lambda client: client.flushall()), brief=True),
     "Redis slow": Breakage(_redis(lambda client: client.execute_command("CLIENT", "PAUSE", 2500)), brief=True),

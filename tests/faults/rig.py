@@ -125,7 +125,7 @@ class Rig:
     def client(self, name: str, ids: Sequence[str] = (), *, single: str = "") -> Client:
         """A client of this site; not yet living."""
         url = self.web.url.replace("http", "ws", 1) + f"/ws/progress/{single and single + '/'}"
-        return Client(name, url, self.user.cookie, set(ids))
+        return Client(name, url, self.user.cookie, {*ids, *([single] if single else [])}, single=bool(single))
 
     def counted(self) -> dict[str, int]:
         """The counters of the web process."""
@@ -135,4 +135,9 @@ class Rig:
 
     def history(self) -> History:
         """What happened and what was shown so far."""
-        return History(executions(self.oracle), self.crowd.seen)
+        return History(
+            executions(self.oracle),
+            self.crowd.seen,
+            watches={client.name: client.ids for client in self.crowd.clients},
+            gone={(client.name, task) for client in self.crowd.clients for task in client.gone},
+        )
