@@ -13,7 +13,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run check test adopt faults soak variants matrix bench lock clean dev js
+.PHONY: help install run check test e2e adopt faults soak variants matrix bench lock clean dev js
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -35,18 +35,20 @@ ifneq ($(NPM),)
 	npm run --silent types
 endif
 
-test: dev js ## All tests that this machine can run
-	$(PY) -m pytest --numprocesses 2 --dist loadfile --ignore tests/e2e --ignore tests/adopt
-	# A process of its own: Playwright keeps an event loop running, which asyncio tests do not stand.
-	$(PY) -m pytest tests/e2e
+test: dev js ## All tests but those of the targets below
+	$(PY) -m pytest --numprocesses 2 --dist loadfile tests/unit tests/integration
 ifneq ($(NPM),)
 	npm test --silent
 endif
 
+e2e: dev ## The pages in a real browser
+	$(PY) -m pytest tests/e2e
+
 adopt: dev ## Enter a foreign site: wheel, fresh environment, real servers
 	$(PY) -m pytest tests/adopt -p no:randomly
 
-faults: dev ## The promises while things break; 5 minutes
+faults: dev ## What is promised while things break; 8 minutes
+	$(PY) -m pytest --numprocesses 2 --dist loadfile tests/faults
 	$(PY) -m tests.faults
 
 soak: dev ## The same for hours; writes docs/promises.md

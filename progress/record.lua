@@ -265,10 +265,10 @@ local function count_in_sender(sender)
   return raise_seq(name)
 end
 
--- Keep the list of leases as the record has it. What is listed and has no lease, or no record, is taken off.
+-- Keep the list of leases as the record has it. What is listed and does not run, or is no record, is taken off.
 local function list_lease()
   local name = prefix .. ':leases'
-  if old.leased_until > 0 then
+  if old.leased_until > 0 and LIVE[old.state] and old.state ~= 'LOST' then
     if old.leased_until ~= before.leased_until then
       redis.call('ZADD', name, string.format('%.0f', old.leased_until), task)
     end

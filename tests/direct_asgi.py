@@ -18,9 +18,9 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
     await send({"type": "websocket.accept"})
     while (event := await receive())["type"] == "websocket.receive":
         task, _, text = event["text"].partition(":")
-        if task == "echo":
+        if task == "as long as":
             assert flow.direct
-            flow.write(wire(text))
+            flow.write(wire("é" + "x" * (int(text) - 1)))
         elif task == "in turn":
             for number in range(int(text)):
                 message = json.dumps([number, CHUNK])

@@ -40,7 +40,8 @@ class Client:
     name: str
     url: str
     cookie: str
-    ids: set[str] = field(default_factory=set)
+    ids: set[str] = field(default_factory=set)  # what it watches now
+    ever: set[str] = field(default_factory=set)  # and what it has watched at some time
     single: bool = False
     seen: list[Seen] = field(default_factory=list)
     closes: list[Close] = field(default_factory=list)
@@ -77,6 +78,9 @@ class Client:
         """Send a message, if there is somebody to send it to. What is watched is said again on each connection."""
         if message.get("type") == "watch":
             self.ids |= set(message["ids"])
+            self.ever |= self.ids
+        elif message.get("type") == "unwatch":
+            self.ids -= set(message["ids"])
         if self._connection is not None and (message.get("ids") or message["type"] != "watch"):
             with suppress(WebSocketException):
                 await self._connection.send(json.dumps(message))
@@ -136,6 +140,12 @@ class Crowd:
     def do(self, work: Coroutine[Any, Any, Any], seconds: float = 10) -> Any:
         """What `work` returns, done in the clients' loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(seconds)
+
+    def unwatch(self, ids: list[str]) -> None:
+        """Let nobody watch these any more."""
+        for client in self.clients:
+            if some := [each for each in ids if each in client.ids]:
+                self.do(client.say(type="unwatch", ids=some))
 
     def watch(self, ids: list[str], clients: Iterable[Client] | None = None) -> None:
         """Let all of them, or these, watch more tasks."""

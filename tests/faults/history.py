@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -78,21 +77,33 @@ def note(path: str, **fields: Any) -> None:
         os.close(file)
 
 
+class Notes:
+    """What the tasks have noted so far. Reading again costs only what is new."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._read = path, 0
+        self._by_name: dict[str, Execution] = {}
+        self._by_task: dict[str, list[Execution]] = {}
+
+    def executions(self) -> dict[str, list[Execution]]:
+        """Of each task, in the order in which they began."""
+        if self._path.exists():
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                for line in file:
+                    if line.endswith(b"\n"):
+                        self._read += len(line)
+                        self._take(json.loads(line))
+        return self._by_task
+
+    def _take(self, told: dict[str, Any]) -> None:
+        if told["what"] == "start":
+            one = self._by_name[told["exec"]] = Execution(told["id"], told["exec"], told["at"])
+            self._by_task.setdefault(one.id, []).append(one)
+        elif stopped := self._by_name.get(told["exec"]):
+            stopped.stopped, stopped.end, stopped.slowest = told["at"], told["end"], told.get("slowest", 0.0)
+
+
 def executions(path: Path) -> dict[str, list[Execution]]:
     """What the tasks noted, by task, in the order in which they began."""
-    lines = path.read_text().splitlines() if path.exists() else []
-    return executions_in(json.loads(line) for line in lines)
-
-
-def executions_in(notes: Iterable[dict[str, Any]]) -> dict[str, list[Execution]]:
-    """The executions that these notes tell of."""
-    found: dict[str, Execution] = {}
-    for told in notes:
-        if told["what"] == "start":
-            found[told["exec"]] = Execution(told["id"], told["exec"], told["at"])
-        elif one := found.get(told["exec"]):
-            one.stopped, one.end, one.slowest = told["at"], told["end"], told.get("slowest", 0.0)
-    by_task: dict[str, list[Execution]] = {}
-    for one in sorted(found.values(), key=lambda each: each.started):
-        by_task.setdefault(one.id, []).append(one)
-    return by_task
+    return Notes(path).executions()

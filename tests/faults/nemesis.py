@@ -124,6 +124,11 @@ class Nemesis:
         self._rig, self._dice, self._hold = rig, dice, hold
         self._names: list[str] = []
 
+    @property
+    def kinds(self) -> int:
+        """How many kinds of faults there have been."""
+        return len({fault.name for fault in self.done})
+
     def strike(self) -> Fault:
         """Break something, wait a while, mend it. Returns what it was."""
         if not self._names:

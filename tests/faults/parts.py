@@ -23,7 +23,7 @@ Part = Callable[[Rig, Sizes, random.Random], list[Line]]
 
 def _storm(rig: Rig, sizes: Sizes, dice: random.Random) -> list[Line]:
     for name in ("main", "second"):
-        rig.worker(name, concurrency=4)
+        rig.worker(name, concurrency=sizes.at_once)
     for worker in rig.workers:
         worker.wait_ready()
     storm = Storm(rig, sizes, dice)

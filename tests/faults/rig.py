@@ -138,6 +138,6 @@ class Rig:
         return History(
             executions(self.oracle),
             self.crowd.seen,
-            watches={client.name: client.ids for client in self.crowd.clients},
+            watches={client.name: client.ever | client.ids for client in self.crowd.clients},
             gone={(client.name, task) for client in self.crowd.clients for task in client.gone},
         )

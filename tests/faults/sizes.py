@@ -12,6 +12,7 @@ class Sizes:
     storm: float  # how long tasks are sent while things break
     ends: int  # tasks that must have ended by then, at least
     pace: float  # tasks per second
+    at_once: int  # tasks that each of the two workers runs
     watchers: int
     hold: tuple[float, float]  # how long a fault lasts
     kill_rounds: int  # each kills `workers` whole workers
@@ -28,6 +29,7 @@ BRIEF = Sizes(
     storm=80,
     ends=150,
     pace=4,
+    at_once=4,
     watchers=6,
     hold=(1.0, 4.0),
     kill_rounds=1,
@@ -40,11 +42,12 @@ BRIEF = Sizes(
     messages=200_000,
 )
 SOAK = Sizes(
-    storm=3600,
+    storm=900,
     ends=10_000,
-    pace=4,
-    watchers=20,
-    hold=(1.0, 20.0),
+    pace=12,
+    at_once=16,
+    watchers=10,
+    hold=(1.0, 10.0),
     kill_rounds=7,
     workers=3,
     tasks_each=10,

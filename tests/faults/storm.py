@@ -9,13 +9,14 @@ from typing import Any, Final
 from tests.processes import wait_until
 
 from . import checker
-from .history import Execution, executions
-from .nemesis import Nemesis, pause
+from .history import Execution, Notes
+from .nemesis import FAULTS, Nemesis, pause
 from .rig import Rig
 from .sizes import Sizes
 from .verdict import Line
 
 SETTLE: Final = 40.0  # seconds after the last fault: messages of killed workers come again, and then run
+KEPT: Final = 150  # tasks that are watched on after everybody has shown their end
 CALM: Final = 12.0  # seconds between two faults at the most, if the clients take so long to agree
 
 # task, steps, pause, keyword arguments; how often of 20
@@ -39,6 +40,9 @@ class Storm:
         self.rig, self.sizes, self.dice = rig, sizes, dice
         self.nemesis = Nemesis(rig, dice, sizes.hold)
         self.sent: list[str] = []
+        self._notes = Notes(rig.oracle)
+        self._open: set[str] = set()  # sent, and not yet agreed on
+        self._closed: list[str] = []  # agreed on, and still watched
         self._cancel_at: dict[str, float] = {}
 
     def rage(self) -> None:
@@ -46,7 +50,7 @@ class Storm:
         clients = [self.rig.client(f"client {number}") for number in range(self.sizes.watchers)]
         self.rig.crowd.add(clients)
         began = struck = time.monotonic()
-        while time.monotonic() < began + self.sizes.storm or self._ended() < self.sizes.ends:
+        while not self._enough(began):
             self._send()
             pause(1 / self.sizes.pace)
             if self._agree() or time.monotonic() > struck + CALM:
@@ -57,10 +61,14 @@ class Storm:
                 self.rig.crowd.add([late])
         self.quiet()
 
+    def _enough(self, began: float) -> bool:
+        long = time.monotonic() >= began + self.sizes.storm
+        return long and self._ended() >= self.sizes.ends and self.nemesis.kinds == len(FAULTS)
+
     def quiet(self) -> None:
         """Wait until every task has ended and every client shows how."""
         deadline = time.monotonic() + SETTLE
-        while time.monotonic() < deadline and not (self._agree(everything=True)):
+        while time.monotonic() < deadline and not self._all_over():
             self._ask_to_cancel()
             pause(0.25)
 
@@ -77,13 +85,18 @@ class Storm:
             Line("4 One writer", "0 of a superseded execution", checker.one_writer(history)),
             Line("13 Cancelled means stopped", "0 while the body runs", checker.cancelled_when_stopped(history)),
         ]
-        return [*lines, Line("Gaps", "healed = seen", self._gaps())]
+        kinds, times = self.nemesis.kinds, len(self.nemesis.done)
+        struck = checker.Finding(
+            f"{times} faults of {kinds} kinds", [] if kinds == len(FAULTS) else ["not every kind"]
+        )
+        return [Line("What broke meanwhile", f"each of {len(FAULTS)} kinds", struck), *lines, self._gaps()]
 
-    def _gaps(self) -> checker.Finding:
+    def _gaps(self) -> Line:
         counted = wait_until(self.rig.counted, 10, "the counters")
         seen, healed, abandoned = counted["gaps_seen"], counted["gaps_healed"], counted["gaps_abandoned"]
         wrong = [] if seen == healed + abandoned else [f"{seen} seen, {healed} healed, {abandoned} abandoned"]
-        return checker.Finding(f"{seen} seen, {healed} healed, {abandoned} abandoned, since the last restart", wrong)
+        told = f"{seen} seen, {healed} healed, {abandoned} abandoned, since the last restart"
+        return Line("Gaps healed", "all that were seen", checker.Finding(told, wrong))
 
     def _send(self) -> None:
         kinds = [kind for kind in KINDS for _ in range(kind[0])]
@@ -95,6 +108,7 @@ class Storm:
         self.rig.crowd.watch([task_id], [client for client in self.rig.crowd.clients if not client.single])
         self.rig.send(name, steps, seconds, task_id=task_id, **options)
         self.sent.append(task_id)
+        self._open.add(task_id)
         if cancels:
             self._cancel_at[task_id] = time.monotonic() + self.dice.uniform(0.5, 3)
         self._ask_to_cancel()
@@ -111,24 +125,28 @@ class Storm:
                 self._cancel_at[task_id] = time.monotonic() + 2
 
     def _ended(self) -> int:
-        return sum(checker.is_settled(done) for done in self._done().values())
+        return sum(checker.is_settled(done) for done in self._notes.executions().values())
 
-    def _done(self) -> dict[str, list[Execution]]:
-        return executions(self.rig.oracle)
+    def _agree(self) -> bool:
+        """True if all clients show the end of every task that has one. What they agree on is not looked at again."""
+        done = self._notes.executions()
+        settled = [task for task in self._open if task in done and checker.is_settled(done[task])]
+        agreed = [task for task in settled if self._shown_by_all(task, done[task])]
+        self._open.difference_update(agreed)
+        self._closed += agreed
+        if len(self._closed) > 2 * KEPT:  # a connection may watch 500
+            self.rig.crowd.unwatch(self._closed[:KEPT])
+            del self._closed[:KEPT]
+        return len(agreed) == len(settled)
 
-    def _agree(self, *, everything: bool = False) -> bool:
-        """True if all clients show the end of every task that has one; with `everything`, and all have one."""
-        done = self._done()
-        wanted = (
-            self.sent
-            if everything
-            else [task for task in self.sent if task in done and checker.is_settled(done[task])]
-        )
+    def _all_over(self) -> bool:
+        done = self._notes.executions()
+        return all(task in done and self._shown_by_all(task, done[task]) for task in self._open)
+
+    def _shown_by_all(self, task: str, done: list[Execution]) -> bool:
         return all(
-            task in done
-            and (shown := client.newest.get(task)) is not None
-            and (shown.state in checker.expected(done[task]) or task in client.gone)
+            (shown := client.newest.get(task)) is not None
+            and (shown.state in checker.expected(done) or task in client.gone)
             for client in self.rig.crowd.clients
-            for task in wanted
             if task in client.ids
         )
