@@ -20,6 +20,7 @@ from tests.wire import OWN, headers_of
 from .history import Seen
 
 SILENCE: Final = 35.0  # seconds without a frame, heartbeats included, after which a client dials again
+NOTHING_HERE: Final = 4404
 ASK_AGAIN: Final = 1.0  # seconds until a task that was not found is asked for again
 
 
@@ -72,6 +73,8 @@ class Client:
                     self._take(json.loads(await asyncio.wait_for(connection.recv(), SILENCE)))
             finally:
                 self._connection = None
+                if connection.close_code == NOTHING_HERE:
+                    self.gone |= self.ids
                 self.closes.append(Close(time.monotonic(), self.name, connection.close_code, self._retry_ms))
 
     async def say(self, **message: Any) -> None:
