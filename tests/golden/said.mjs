@@ -1,0 +1,31 @@
+/** Everything that the shipped page code says to a server, one message per line, as it says it. */
+
+import { FakeWebSocket, page, settled } from "../js/page.js";
+
+const AT = "2026-01-01T00:00:00.000Z";
+
+/** Answers as a server does that lets everybody do everything. */
+function respond(socket, { type, ids, id, ref }) {
+  if (type === "ping") socket.say({ type: "heartbeat", at: AT });
+  if (type === "watch") socket.say({ type: "watching", items: (ids ?? []).map((each) => ({ id: each, may: ["watch"] })) });
+  if (type === "logs") socket.say({ type: "logs", id, lines: [], next: "5-0", truncated: false, ref });
+  if (type === "cancel") socket.say({ type: "accepted", id, action: "cancel", ref });
+}
+
+const it = page({ respond });
+it.socket.watch("a");
+it.socket.watch("b", { token: "a-token" });
+it.socket.watchMine();
+it.socket.logs("c");
+await settled();
+it.wire.open();
+await settled();
+await it.socket.cancel("a");
+it.socket.unwatch("b");
+await settled();
+it.wire.end(1006);
+await it.clock.pass(31_000);
+it.wire.open();
+await it.clock.pass(40_000);
+it.socket.close();
+for (const socket of FakeWebSocket.made) for (const message of socket.sent) console.log(JSON.stringify(message));
