@@ -26,12 +26,12 @@ from .leases import Reaper
 from .mending import bring_back, say_who_listens
 from .outbox import Shown
 from .pile import Pile
-from .record import Record, Status
+from .record import Record
 from .result_backend import end_of
 from .store import MINE_LIMIT, Answer, LogPage, get_store, watch_writes
 from .subscription import Subscription
 from .trees import Trees, TreeWatcher
-from .watched import Followed, Watched, Watcher, shown_of
+from .watched import Followed, Watched, Watcher, only_copies, shown_of
 
 logger = logging.getLogger(__name__)
 
@@ -177,6 +177,8 @@ class Hub:
             logs_to = decoded.get("logs_to")
             newest = Shown(key, seq, text, staff, logs_to=logs_to, now=self.now, claim=shown.claim, life=life)
             watched.show(newest)
+            if decoded.get("final"):
+                self._just_joined.add(key)  # look whether it is stored, so that we may stand for it
 
     async def _read_what_was_only_hinted(self) -> None:
         while True:
@@ -237,9 +239,7 @@ class Hub:
 
     async def _mend(self, looks: dict[str, Answer]) -> None:
         """Do what nobody else would. Raises `StoreUnavailable`."""
-        now, gone = time.monotonic(), [key for key, answer in looks.items() if answer.status is Status.UNKNOWN]
-        missed = [watched for key in gone if (watched := self._tasks.get(key)) and watched.vanished(now)]
-        await bring_back([each.shown for each in missed if each.shown], self._subscription.send)
+        await bring_back(*only_copies(self._tasks, looks, time.monotonic()), self._subscription.send)
         heads = {key: answer.head for key, answer in looks.items()}
         await say_who_listens(heads, self._clock + self._ticks(), self._subscription.send)
 

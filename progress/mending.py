@@ -3,6 +3,9 @@
 A record that Redis lost is written again within seconds by whoever runs the task. When nobody is left to do that,
 what a server still shows is the only copy: it is put back, as presumed lost, and any sign of life takes that back.
 
+A record that has gone back (a replica took over that was behind) is written again by whoever runs the task. After the
+end nobody does: an end that was read from the record before is put back, or it would be presumed lost.
+
 A task waits where no worker listens: nobody else would notice, so it is written into its record.
 """
 
@@ -17,7 +20,7 @@ from . import snapshot
 from .leases import Tell, tell_all
 from .outbox import Shown
 from .record import Record
-from .snapshot import LIVE, State
+from .snapshot import FINAL, LIVE, State
 from .store import Write, get_store
 
 PATIENCE: Final = 3_000_000  # µs that a task waits before we ask whether anybody listens to its queue
@@ -25,11 +28,17 @@ PATIENCE: Final = 3_000_000  # µs that a task waits before we ask whether anybo
 # What the record itself says of a snapshot, and what only one of its views has. The rest is the body.
 HEAD: Final = frozenset(json.loads(Record(state=snapshot.State.PENDING, queue="q", parts_known=1).text()))
 VIEW: Final = ("meta", "worker")
+OUTCOME: Final = ("error", "result")
+TIMES: Final = ("queued_at", "started_at", "updated_at", "finished_at")
 
 
-async def bring_back(gone: Iterable[Shown], tell: Tell) -> None:
-    """Put back the records of which these were shown. Raises `StoreUnavailable`."""
-    if writes := [write for shown in gone if (write := restoration(shown))]:
+async def bring_back(gone: Iterable[Shown], gone_back: Iterable[Shown], tell: Tell) -> None:
+    """Put back the records of which these were shown: running tasks whose record is gone, and ended ones whose record
+    has gone back to a time before the end. Raises `StoreUnavailable`.
+    """
+    writes = [write for shown in gone if (write := restoration(shown)).args["state"] == State.LOST]
+    writes += [write for shown in gone_back if (write := restoration(shown)).args["state"] in FINAL]
+    if writes:
         await tell_all(writes, await get_store().awrite_many(writes), tell)
 
 
@@ -50,34 +59,35 @@ async def say_who_listens(heads: Mapping[str, Record], now: int, tell: Tell) -> 
         await tell_all(writes, await get_store().awrite_many(writes), tell)
 
 
-def restoration(shown: Shown) -> Write | None:
-    """The write that brings the record back of which this was shown; None if it was not running."""
+def restoration(shown: Shown) -> Write:
+    """The write that brings the record back of which this was shown. A task that ran is presumed lost."""
     public, staff = json.loads(shown.public), json.loads(shown.staff)
-    if public["state"] not in LIVE:
-        return None
-    fraction = public.get("fraction")
-    body = {name: value for name, value in public.items() if name not in HEAD and name not in VIEW}
+    fraction, ran = public.get("fraction"), public["state"] in LIVE
+    body = {name: value for name, value in public.items() if name not in {*HEAD, *VIEW, *OUTCOME}}
     return Write(
         "restore",
         shown.key,
         {
             "seen": shown.seq,
+            "state": str(State.LOST) if ran else public["state"],
+            "live_state": public["state"] if ran else "",
             "owner": shown.claim.owner,
             "tree": shown.claim.tree,
             "attempt": public["attempt"],
             "run": public["run"],
-            "live_state": public["state"],
-            **{name: _microseconds(public.get(name)) for name in ("queued_at", "started_at", "updated_at")},
-            "fraction": "" if fraction is None else repr(fraction),
-            "body": _members(body),
-            "public": _members({name: public[name] for name in VIEW if name in public}),
-            "staff": _members({name: staff[name] for name in VIEW if name in staff}),
+            **{name: _microseconds(public.get(name)) for name in TIMES},
+            "fraction": "" if fraction is None or public["final"] else repr(fraction),
+            "body": _members(body, body),
+            "public": _members(public, VIEW),
+            "staff": _members(staff, VIEW),
+            "outcome": _members(public, OUTCOME),
+            "outcome_staff": _members(staff, OUTCOME),
         },
     )
 
 
-def _members(told: Mapping[str, Any]) -> str:
-    return snapshot.encode(told)[1:-1]
+def _members(told: Mapping[str, Any], names: Iterable[str]) -> str:
+    return snapshot.encode({name: told[name] for name in names if name in told})[1:-1]
 
 
 def _microseconds(moment: str | None) -> int:

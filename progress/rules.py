@@ -37,8 +37,9 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
     - ``verdict``: exec ("" = never received), state, lineage, and the texts (kept for a lost record only)
     - ``renew``: exec, lease; it lives, and has nothing to say
     - ``lost``: exec, lease (µs that were promised each time); accepted only when its lease has run out
-    - ``restore``: what a server still shows of a running task whose record is gone: owner, tree, attempt, run,
-      queued_at, started_at, updated_at, live_state, and the texts; it is presumed lost
+    - ``restore``: what a server still shows, where the record is gone (state LOST: nobody is left to write it) or has
+      gone back behind an end (state: that end): owner, tree, attempt, run, queued_at, started_at, updated_at,
+      finished_at, live_state, and the texts
     - ``unserved``: value (1 or 0); whether a worker listens to the queue in which it waits
     - ``cancel``: by
     - ``watch``: span (µs from now)
@@ -219,11 +220,17 @@ def _lost(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status
 
 
 def _restore(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:
-    if old is not None:
+    # What is there is older than an end that was read from it before: a replica has taken over that was behind.
+    went_back = old is not None and old.seq < args["seen"] and old.run == args["run"] and not old.ended
+    if old is not None and not (went_back and args["state"] in FINAL):
         return Status.REFUSED, old
-    kept = ("owner", "tree", "attempt", "run", "queued_at", "started_at", "updated_at", "live_state")
+    kept = ["attempt", "run", "queued_at", "started_at", "updated_at", "finished_at", "live_state"]
+    if old is None:
+        kept += ["owner", "tree"]
     told = {name: args[name] for name in kept if name in args}
-    return Status.ACCEPTED, Record(seq=_next_seq(None, args, now), state=State.LOST, **told, **_texts(args))
+    lost: dict[str, Any] = {"leased_until": 0, "live_state": "", "unserved": 0, "waits": ""}
+    base = replace(old or Record(), seq=_next_seq(old, args, now), state=args["state"], **lost | told)
+    return Status.ACCEPTED, replace(base, **_texts(args))
 
 
 def _unserved(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:

@@ -10,7 +10,8 @@ from typing import Final, Protocol
 from .claims import Claim, life_of
 from .counters import counters
 from .outbox import Shown
-from .record import Record
+from .record import Record, Status
+from .store import Answer
 
 GONE_FOR: Final = 8.0  # seconds; whoever runs a task writes its record again within four
 
@@ -29,6 +30,7 @@ class Watched:
     shown: Shown | None = None
     watchers: set[Watcher] = field(default_factory=set)
     gone_since: float = 0.0  # when a look found no record (s); 0 = it is there, as far as is known
+    stored: int = 0  # the newest `seq` that a look has found in the record: announcements may be forged
     missed: int = 0  # a `seq` that a look has found and no announcement has brought; 0 = none
 
     def add(self, watcher: Watcher) -> None:
@@ -58,6 +60,11 @@ class Watched:
         """Its record is not there at `now` (s). True if that has been so for longer than a living worker needs."""
         self.gone_since = self.gone_since or now
         return now - self.gone_since > GONE_FOR
+
+    def went_back(self, seq: int) -> bool:
+        """A look has found this in the record. True if an earlier one has found something newer, which is shown."""
+        before, self.stored = self.stored, max(self.stored, seq)
+        return self.shown is not None and 0 < seq < self.shown.seq == before
 
     def abandon(self) -> None:
         """Nobody watches it any more."""
@@ -94,6 +101,22 @@ class Followed:
             if key not in self.ended and not (watched and self.followers.keys() <= watched.watchers):
                 found.append(key)
         return found
+
+
+def only_copies(
+    tasks: Mapping[str, Watched], looks: Mapping[str, Answer], now: float
+) -> tuple[list[Shown], list[Shown]]:
+    """What is shown of records that are gone at `now` (s), and of those that have gone back."""
+    gone, gone_back = list[Shown](), list[Shown]()
+    for key, answer in looks.items():
+        watched = tasks.get(key)
+        if watched is None or watched.shown is None:
+            continue
+        if answer.status is Status.UNKNOWN and watched.vanished(now):
+            gone.append(watched.shown)
+        elif watched.went_back(answer.head.seq):
+            gone_back.append(watched.shown)
+    return gone, gone_back
 
 
 def shown_of(key: str, record: Record, now: Callable[[], str]) -> Shown:

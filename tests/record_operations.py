@@ -64,11 +64,13 @@ def operations() -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
             "tree": WHOLES,
             "attempt": st.integers(1, 3),
             "run": st.integers(1, 2),
-            "live_state": st.sampled_from(["STARTED", "PROGRESS"]),
+            "state": st.sampled_from(["LOST", "SUCCESS"]),
+            "live_state": st.sampled_from(["", "STARTED", "PROGRESS"]),
+            "finished_at": st.sampled_from([0, 10**15]),
             "started_at": st.just(10**15),
             "body": st.just('"id":"t"'),
             "fraction": st.sampled_from(["", "0.5"]),
-            "seen": seen,
+            "seen": st.sampled_from([0, -1, 10**15 + 5]),
         }
     )
     return st.one_of(

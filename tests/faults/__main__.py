@@ -75,7 +75,7 @@ def measured(folder: Path, sizes: Sizes, dice: random.Random, only: str) -> list
             continue
         began = time.monotonic()
         try:
-            with Rig(folder / name, uvicorn=name == "uvicorn") as rig:
+            with Rig(folder / name, uvicorn=name == "uvicorn", replicated=name == "storm") as rig:
                 lines += part(rig, sizes, dice)
         except AssertionError as error:  # something that was waited for did not come about
             lines.append(Line(f"The part {name}", "comes to its end", Finding("it did not", [str(error)[:2000]])))

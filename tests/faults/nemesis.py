@@ -59,7 +59,7 @@ def _kill_child(rig: Rig) -> None:
 
 
 def _start_empty(rig: Rig) -> None:
-    shutil.rmtree(rig.redis.folder / "redis-data")
+    shutil.rmtree(rig.redis.folder / f"{rig.redis.name}-data")
     rig.redis.start()
 
 
@@ -97,6 +97,7 @@ FAULTS: Final[dict[str, Breakage]] = {
     "worker stopped": Breakage(lambda rig: rig.workers[0].suspend(), lambda rig: rig.workers[0].resume()),
     "Redis killed": Breakage(lambda rig: rig.redis.kill(), lambda rig: rig.redis.start() and None),
     "Redis killed with its data": Breakage(lambda rig: rig.redis.kill(), _start_empty),
+    "failover to a replica that is behind": Breakage(lambda rig: rig.fall_behind(), lambda rig: rig.fail_over()),
     "Redis stopped": Breakage(lambda rig: rig.redis.suspend(), lambda rig: rig.redis.resume()),
     "Redis emptied": Breakage(_redis(lambda client: client.flushall()), brief=True),
     "Redis slow": Breakage(_redis(lambda client: client.execute_command("CLIENT", "PAUSE", 2500)), brief=True),

@@ -1,4 +1,4 @@
-"""One site to be broken: two Redis, a proxy before the layer's, a web process, workers, a sender, clients."""
+"""One site to be broken: Redis for the records and one for messages, proxies, a web process, workers, clients."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from tests.processes import ROOT, Login, Redis, Site, Uvicorn, Web, Worker, migrated_database
+from tests.processes import ROOT, Login, Redis, Site, Uvicorn, Web, Worker, migrated_database, wait_until
 from tests.tcp_proxy import TcpProxy
 
 from .clients import Client, Crowd
@@ -34,14 +34,16 @@ class FaultsWorker(Worker):
 class Rig:
     """Starts everything, and ends it. A context manager; `folder` keeps what was written."""
 
-    def __init__(self, folder: Path, *, uvicorn: bool = False) -> None:
+    def __init__(self, folder: Path, *, uvicorn: bool = False, replicated: bool = False) -> None:
         self.folder = folder
         self.oracle = folder / "oracle.jsonl"
         self.broker = Redis(folder, name="broker")
         self.site = Site(folder / "site", keep_redis=True)
         self.redis = self.site.redis
+        self.replica = Redis(folder, keep=True, name="replica") if replicated else None
         self._proxy_loop = asyncio.new_event_loop()
-        self.proxy = TcpProxy(self.redis.port)
+        self.proxy = TcpProxy(self.redis.port)  # the layer's way
+        self.records = TcpProxy(self.redis.port)  # and the records', where another Redis may take over
         self._proxy_thread = threading.Thread(target=self._proxy_loop.run_forever, name="proxy")
         self.env = self.site.env | {"DJANGO_SETTINGS_MODULE": "tests.faults.settings", "BROKER_URL": self.broker.url}
         self.web: Web = (Uvicorn if uvicorn else Web)(folder, self.env)
@@ -55,8 +57,11 @@ class Rig:
         shutil.copy(migrated_database(), self.site.data / "db.sqlite3")
         self.user = self.site.user("watcher", superuser=True)
         self._proxy_thread.start()
-        asyncio.run_coroutine_threadsafe(self.proxy.start(), self._proxy_loop).result(5)
+        for proxy in (self.proxy, self.records):
+            asyncio.run_coroutine_threadsafe(proxy.start(), self._proxy_loop).result(5)
         self.env["LAYER_URL"] = f"redis://127.0.0.1:{self.proxy.port}/0"
+        if self.replica is not None:
+            self.env["REDIS_URL"] = f"redis://127.0.0.1:{self.records.port}/0"
         self.web.env = self.env
         self.broker.start()
         self.redis.start()
@@ -79,11 +84,12 @@ class Rig:
         if self._sender is not None:
             self._sender.kill()
             self._sender.wait()
-        for server in (*self.workers, self.web, self.redis, self.broker):
+        for server in (*self.workers, self.web, self.redis, self.broker, *([self.replica] if self.replica else [])):
             with suppress(AssertionError):
                 server.resume()
             server.kill()
-        asyncio.run_coroutine_threadsafe(self.proxy.stop(), self._proxy_loop).result(5)
+        for proxy in (self.proxy, self.records):
+            asyncio.run_coroutine_threadsafe(proxy.stop(), self._proxy_loop).result(5)
         self._proxy_loop.call_soon_threadsafe(self._proxy_loop.stop)
         self._proxy_thread.join()
         self._proxy_loop.close()
@@ -95,6 +101,24 @@ class Rig:
         self.workers.append(fresh)
         fresh.start(wait=False)
         return fresh
+
+    def fall_behind(self) -> None:
+        """A replica has everything; from now on it hears of nothing more."""
+        assert self.replica is not None
+        self.replica.start()
+        with self.replica.client() as client:
+            client.replicaof("127.0.0.1", self.redis.port)
+            wait_until(lambda: client.info("replication").get("master_link_status") == "up", 20, "it has everything")
+            client.replicaof("NO", "ONE")
+
+    def fail_over(self) -> None:
+        """The replica takes over, at the same address; what was written since `fall_behind` is lost."""
+        assert self.replica is not None
+        self.redis.kill()
+        self.redis, self.replica = self.replica, self.redis
+        for proxy in (self.proxy, self.records):
+            proxy.target_port = self.redis.port
+            self.on_proxy(proxy.cut)
 
     def on_proxy(self, call: Any) -> None:
         """Do this to the proxy, in its own loop."""

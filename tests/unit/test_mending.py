@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -56,7 +57,7 @@ def shown(state: State = State.PROGRESS) -> Shown:
 async def test_a_record_that_nobody_is_left_to_write_is_put_back_as_presumed_lost(store: MemoryStore) -> None:
     """Both views, the owner and the times are those that were shown; the state says what is known."""
     told, before = Told(), record()
-    await mending.bring_back([shown_of("t", before, lambda: "")], told)
+    await mending.bring_back([shown_of("t", before, lambda: "")], [], told)
     back = store.load("t")
     assert back is not None
     changed = {"seq", "state"}
@@ -72,7 +73,7 @@ async def test_a_record_that_nobody_is_left_to_write_is_put_back_as_presumed_los
 
 async def test_a_worker_that_lives_after_all_takes_it_back(store: MemoryStore) -> None:
     """Its next save has a fence, and the record that was put back has none."""
-    await mending.bring_back([shown()], Told())
+    await mending.bring_back([shown()], [], Told())
     alive = {
         "exec": "e",
         "fence": NOW,
@@ -89,9 +90,35 @@ async def test_a_worker_that_lives_after_all_takes_it_back(store: MemoryStore) -
 
 
 @pytest.mark.parametrize("state", [State.SUCCESS, State.PENDING, State.RETRY])
-def test_what_did_not_run_is_not_put_back(state: State) -> None:
-    """An end that was shown needs no record, and a waiting task gets its own when it starts."""
-    assert mending.restoration(shown(state)) is None
+async def test_what_did_not_run_and_is_gone_is_not_put_back(store: MemoryStore, state: State) -> None:
+    """The record of an ended task may have run out, and a waiting one gets its own when it starts."""
+    await mending.bring_back([shown(state)], [], Told())
+    assert store.load("t") is None
+
+
+async def test_an_end_that_a_failover_has_forgotten_is_put_back(store: MemoryStore) -> None:
+    """The record went back to a time before the end, and the worker has nothing more to say."""
+    own = {"exec": "e", "fence": 0, "n": 1, "age": 0, "state": "PROGRESS", "owner": "7", "body": '"id":"t"', "run": 3}
+    store.write(Write("save", "t", {**own, "lease": 16_000_000}))
+    ended = replace(record(State.SUCCESS), seq=NOW + 90_000_000, outcome='"result":5', outcome_staff='"result":5')
+    end = shown_of("t", ended, lambda: "")
+    await mending.bring_back([], [end], Told())
+    back = store.load("t")
+    assert back is not None
+    assert (back.state, back.ended, back.leased_until, back.snapshot()["result"]) == (State.SUCCESS, True, 0, 5)
+    assert back.seq > end.seq
+    await mending.bring_back([], [shown(State.PROGRESS)], Told())
+    assert store.load("t") == back
+
+
+def test_only_an_end_that_was_read_from_the_record_is_stood_for() -> None:
+    """Anybody who reaches the channel layer can announce one."""
+    watched, end = Watched(), shown(State.SUCCESS)
+    watched.show(end)
+    assert not watched.went_back(end.seq - 1)  # it was announced, and never found
+    assert not watched.went_back(end.seq)
+    assert watched.went_back(end.seq - 1)
+    assert not watched.went_back(0)  # there is none, or it is damaged
 
 
 async def test_what_is_there_is_never_replaced(store: MemoryStore) -> None:
@@ -99,7 +126,7 @@ async def test_what_is_there_is_never_replaced(store: MemoryStore) -> None:
     own = {"exec": "e", "fence": 0, "n": 1, "age": 0, "state": "STARTED", "owner": "7", "body": '"id":"t"'}
     store.write(Write("save", "t", own))
     before = store.load("t")
-    await mending.bring_back([shown()], Told())
+    await mending.bring_back([shown()], [], Told())
     assert store.load("t") == before
 
 

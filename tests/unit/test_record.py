@@ -64,7 +64,7 @@ class AnyHistory(RuleBasedStateMachine):
                 assert args["exec"] == self.before.exec
                 assert self.record.state == (self.before.live_state or State.STARTED)
             else:
-                assert op in ("save", "verdict")
+                assert op in ("save", "verdict", "restore")
 
     @invariant()
     def who_does_not_run_has_no_lease(self) -> None:

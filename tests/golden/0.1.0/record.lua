@@ -173,11 +173,15 @@ function operations.lost()
 end
 
 function operations.restore()
-  if exists then return 'refused' end
-  return 'accepted', with_texts({
-    seq = next_seq(), state = 'LOST', owner = a.owner or '', tree = a.tree or '', attempt = num('attempt', 0),
-    run = num('run', 1), queued_at = num('queued_at', 0), started_at = num('started_at', 0),
-    updated_at = num('updated_at', 0), live_state = a.live_state or ''})
+  -- What is there is older than an end that was read from it before: a replica has taken over that was behind.
+  local went_back = exists and old.seq < num('seen', 0) and old.run == num('run', 1) and not ended
+  if exists and not (went_back and FINAL[a.state]) then return 'refused' end
+  local changes = with_texts({
+    seq = next_seq(), state = a.state, attempt = num('attempt', 0), run = num('run', 1),
+    queued_at = num('queued_at', 0), started_at = num('started_at', 0), updated_at = num('updated_at', 0),
+    finished_at = num('finished_at', 0), live_state = a.live_state or '', leased_until = 0, unserved = 0, waits = ''})
+  if not exists then changes.owner, changes.tree = a.owner or '', a.tree or '' end
+  return 'accepted', changes
 end
 
 function operations.unserved()
@@ -265,10 +269,10 @@ local function count_in_sender(sender)
   return raise_seq(name)
 end
 
--- Keep the list of leases as the record has it. What is listed and has no lease, or no record, is taken off.
+-- Keep the list of leases as the record has it. What is listed and does not run, or is no record, is taken off.
 local function list_lease()
   local name = prefix .. ':leases'
-  if old.leased_until > 0 then
+  if old.leased_until > 0 and LIVE[old.state] and old.state ~= 'LOST' then
     if old.leased_until ~= before.leased_until then
       redis.call('ZADD', name, string.format('%.0f', old.leased_until), task)
     end
