@@ -567,3 +567,12 @@ def leaves_a_thread(path: str) -> None:
             time.sleep(0.02)
     finally:
         thread.start()
+
+
+@shared_task(soft_time_limit=1)
+def exceeds_soft_limit_chattily() -> None:
+    """Reports in all ways, without a pause, until the limit is raised somewhere inside of that."""
+    for number in range(10**9):
+        progress.update(current=number % 50, total=100, message=f"at {number}", meta={"number": number})
+        progress.advance()
+        progress.log("still here")
