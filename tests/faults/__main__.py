@@ -47,7 +47,8 @@ def main() -> int:
     if arguments.write:
         kind = "make soak" if arguments.soak else "make faults"
         program = find_redis()
-        verdict.write(lines, seed=seed, kind=kind, redis=program.label, took=time.monotonic() - began)
+        took = time.monotonic() - began
+        verdict.write(lines, kind=kind, part=arguments.only, seed=seed, redis=program.label, took=took)
     if missed:
         print(f"What everybody wrote is in {folder}", file=sys.stderr)
         return 1

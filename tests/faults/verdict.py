@@ -49,14 +49,17 @@ def versions(redis: str) -> str:
     return f"Python {platform.python_version()}, " + ", ".join(found) + f", {redis}"
 
 
-def write(lines: Iterable[Line], *, seed: int, kind: str, redis: str, took: float) -> None:
-    """Put the table into its page, with what it is worth."""
-    head = PAGE.read_text().split("<!-- table -->")[0]
-    told = [
-        f"{datetime.now(UTC):%Y-%m-%d}, `{kind}`, seed {seed}, {took / 60:.0f} minutes. {machine()}.",
-        f"{versions(redis)}.",
-    ]
-    PAGE.write_text(head + "<!-- table -->\n\n" + "\n".join(told) + "\n\n" + table(lines) + "\n")
+def write(lines: Iterable[Line], *, kind: str, part: str, seed: int, redis: str, took: float) -> None:
+    """Put the table into its place in the page. `kind` is the make target, `part` is "" for all of it."""
+    text = PAGE.read_text()
+    before, mark, rest = text.partition(f"<!-- {kind} -->\n")
+    if not mark:
+        raise ValueError(f"{PAGE.name} must have a line '<!-- {kind} -->' before its table, and has none.")
+    after = rest[rest.find("\n## ") :] if "\n## " in rest else ""
+    what = f"`{kind}`" + (f", the part {part}" if part else "")
+    when = f"{datetime.now(UTC):%Y-%m-%d}, {what}, seed {seed}, {took / 60:.0f} minutes"
+    told = f"{when}. {machine()}.\n{versions(redis)}."
+    PAGE.write_text(f"{before}{mark}\n{told}\n\n{table(lines)}\n{after}")
 
 
 def complain(lines: Iterable[Line], most: int = 12) -> None:
