@@ -8,10 +8,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from . import groups
+from .patient_receiver import receive_patiently
 
 logger = logging.getLogger(__name__)
 
 LISTEN_AGAIN_AFTER: Final = 0.5  # seconds between two attempts while the layer is away
+
+
+def _nothing_missed() -> None:
+    """A connection was made again. What came meanwhile is in the answer to the next save."""
 
 
 class ControlGroup:
@@ -39,6 +44,7 @@ class ControlGroup:
         while True:
             try:
                 layer = groups.layer()
+                receive_patiently(layer, _nothing_missed)
                 channel = await layer.new_channel()
                 await layer.group_add(self._group, channel)
                 while True:

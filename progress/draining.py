@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import queue
 import random
 import signal
 import threading
@@ -151,7 +152,7 @@ class Sigterm:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._running: asyncio.Task[None] | None = None
         self._asked = False
-        self._hurry = threading.Event()
+        self._signals: queue.SimpleQueue[int] = queue.SimpleQueue()  # the one thing that a handler may always fill
         self._handed_on = False
 
     def take(self) -> None:
@@ -165,13 +166,16 @@ class Sigterm:
             logger.info("SIGTERM cannot be taken here: when the server is stopped, sockets will end without a word")
             return
         self._loop, self._previous = asyncio.get_running_loop(), previous
+        # Now, not when it is needed: a loop that is blocked by then starts nothing. A daemon: it must not be one more
+        # that the process waits for.
+        threading.Thread(target=self._leave_at_last, name="progress-leaving", daemon=True).start()
         signal.signal(signal.SIGTERM, self._handle)
 
-    def _handle(self, _number: int, _frame: Any) -> None:
+    def _handle(self, number: int, _frame: Any) -> None:
+        self._signals.put(number)
         if self._loop is None or self._loop.is_closed():
             self._hand_on()
         elif self._asked:
-            self._hurry.set()
             self._loop.call_soon_threadsafe(self._drain.hang_up)
             self._hand_on()
         else:
@@ -180,8 +184,6 @@ class Sigterm:
             self._loop.call_soon_threadsafe(self._begin)
 
     def _begin(self) -> None:
-        # A daemon: it must not be one more that the process waits for.
-        threading.Thread(target=self._leave_at_last, name="progress-leaving", daemon=True).start()
         self._running = asyncio.get_running_loop().create_task(self._drain_and_hand_on())
 
     async def _drain_and_hand_on(self) -> None:
@@ -204,9 +206,11 @@ class Sigterm:
             self._previous(signal.SIGTERM, None)
 
     def _leave_at_last(self) -> None:
+        self._signals.get()
         began = time.monotonic()
-        if self._hurry.wait(self._within):
-            threading.Event().wait(HURRY)
+        with contextlib.suppress(queue.Empty):
+            self._signals.get(timeout=self._within)
+            threading.Event().wait(HURRY)  # it was asked twice
         seconds = time.monotonic() - began
         left = [thread.name for thread in threading.enumerate() if thread is not threading.current_thread()]
         logger.warning("Still here %.0f s after SIGTERM, and leaving now. Threads: %s", seconds, ", ".join(left))

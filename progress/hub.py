@@ -18,7 +18,7 @@ from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, Final
 
 from . import groups, snapshot
-from .claims import Claim, life_of
+from .claims import life_of
 from .conf import conf
 from .counters import counters
 from .exceptions import ProgressError, StoreUnavailable
@@ -212,7 +212,7 @@ class Hub:
         if shown is None or snapshot.is_newer(record.seq, shown.seq):
             return record.seq > 0
         if record.seq == shown.seq:
-            return Claim.of(record) != shown.claim
+            return (record.owner, record.tree) != (shown.claim.owner, shown.claim.tree)
         return record.seq > 0 and self._is_impossible(shown.seq)
 
     # --- Looking again -------------------------------------------------------------------------------------

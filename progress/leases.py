@@ -8,22 +8,24 @@ there; the first one to write it wins. `LOST` is a presumption: a save or a rene
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
-from collections.abc import Awaitable, Callable, Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
 from . import groups
 from .counters import counters
 from .exceptions import ProgressError
 from .native_thread import NativeThread
-from .record import Record, Status
+from .record import Record
 from .store import Answer, Store, Write, get_store
 
 logger = logging.getLogger(__name__)
 
 # Seconds. A renewal that comes 13 s late accuses nobody; a killed worker is noticed 16 to 18 s after its last one.
 LEASE: Final = 16.0
+MICROSECONDS: Final = int(LEASE * 1_000_000)
 RENEW_EVERY: Final = 3.0
 REAP_EVERY: Final = 1.0
 # After a time in which this process could not look, or Redis's clock jumped, others could not renew either: they
@@ -46,7 +48,7 @@ class Held(NamedTuple):
 
 def renewal(held: Held) -> Write:
     """The write that renews its lease."""
-    return Write("renew", held.key, {"exec": held.exec, "lease": int(LEASE * 1_000_000)})
+    return Write("renew", held.key, {"exec": held.exec, "lease": MICROSECONDS})
 
 
 async def keep(held: Callable[[], Iterable[Held]], queues: Callable[[], Iterable[str]], tell: Tell) -> None:
@@ -85,6 +87,7 @@ class Reaper:
         self._tell, self._ask = tell, ask
         self._looked_at = 0  # µs by Redis's clock
         self._forbear_until = 0
+        self._asking: set[NativeThread] = set()
 
     async def run(self) -> None:
         """Reap every second. Runs until it is cancelled."""
@@ -105,42 +108,57 @@ class Reaper:
         self._looked_at = now
         if keys and now >= self._forbear_until:
             await self._presume_lost(store, keys)
+            self._looked_at = (await store.aexpired(0)).now  # the time that this took was no absence
 
     async def _presume_lost(self, store: Store, keys: list[str]) -> None:
         records = await store.aload_many(keys)
-        # One deadline for all: those that still wait for a place when the first ones hang are not asked any more.
-        limit, until = asyncio.Semaphore(ASK_AT_ONCE), asyncio.get_running_loop().time() + ASK_TIMEOUT
-        asked = [self._end_of(*each, limit, until) for each in zip(keys, records, strict=True)]
-        ends = await asyncio.gather(*asked)
+        ends = await self._ends_of(dict(zip(keys, records, strict=True)))
         writes = [
-            end or Write("lost", key, {"exec": record.exec if record else "", "lease": int(LEASE * 1_000_000)})
-            for key, record, end in zip(keys, records, ends, strict=True)
+            ends.get(key) or Write("lost", key, {"exec": record.exec if record else "", "lease": MICROSECONDS})
+            for key, record in zip(keys, records, strict=True)
         ]
         answers = await store.awrite_many(writes)
-        lost = [
-            write.key for write, answer in zip(writes, answers, strict=True) if write.op == "lost" and answer.accepted
-        ]
+        said = list(zip(writes, answers, strict=True))
+        lost = [write.key for write, answer in said if write.op == "lost" and answer.accepted]
         counters.reaped += len(lost)
-        # What somebody else has put there is no record, and would take a place in every look.
-        await store.aunlist(
-            [key for key, answer in zip(keys, answers, strict=True) if answer.status is Status.DAMAGED]
-        )
+        # What is no record, or a damaged one, would take a place in every look.
+        unread = {key for key, record in zip(keys, records, strict=True) if record is None}
+        await store.aunlist([write.key for write, answer in said if write.key in unread and not answer.gone])
         if lost:
             logger.warning("No sign of life for %.0f s, presumed lost: %s", LEASE, ", ".join(lost[:10]))
         await tell_all(writes, answers, self._tell)
 
-    async def _end_of(self, key: str, record: Record | None, limit: asyncio.Semaphore, until: float) -> Write | None:
-        if record is None:
-            return None
+    async def _ends_of(self, records: Mapping[str, Record | None]) -> dict[str, Write]:
+        """How those ended of which the result backend knows; all are asked within two seconds, a few at a time."""
+        waiting, found = [key for key, record in records.items() if record], dict[str, Write]()
+
+        async def ask_on() -> None:
+            while waiting and len(self._asking) < ASK_AT_ONCE:
+                key = waiting.pop(0)
+                record = records[key]
+                if record is not None and (end := await self._end_of(key, record)):
+                    found[key] = end
+
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(ASK_TIMEOUT):
+                await asyncio.gather(*(ask_on() for _ in range(ASK_AT_ONCE)))
+        return found
+
+    async def _end_of(self, key: str, record: Record) -> Write | None:
+        self._asking = {thread for thread in self._asking if thread.is_alive()}  # those that hang count as well
+        thread, answer = _in_thread(lambda: self._ask(key, record))
+        self._asking.add(thread)
         try:
-            async with asyncio.timeout_at(until), limit:
-                return await _in_thread(lambda: self._ask(key, record))
+            return await answer
         except Exception as error:  # noqa: BLE001 (a result backend may be away, and raise anything)
             logger.debug("Nobody could say how %s ended: %r", key, error)
             return None
+        finally:
+            if not answer.cancelled():
+                self._asking.discard(thread)
 
 
-async def _in_thread(call: Callable[[], Write | None]) -> Write | None:
+def _in_thread(call: Callable[[], Write | None]) -> tuple[NativeThread, asyncio.Future[Write | None]]:
     """What `call` returns, from a thread that keeps no process from leaving, however long it hangs."""
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[Write | None] = loop.create_future()
@@ -157,8 +175,9 @@ async def _in_thread(call: Callable[[], Write | None]) -> Write | None:
         except RuntimeError:  # the loop is closed; nobody waits any more
             logger.debug("An answer of the result backend came too late")
 
-    NativeThread(run, "progress-ask").start()
-    return await answer
+    thread = NativeThread(run, "progress-ask")
+    thread.start()
+    return thread, answer
 
 
 def _settle(answer: asyncio.Future[Write | None], result: Write | None, error: Exception | None) -> None:

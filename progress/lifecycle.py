@@ -14,6 +14,7 @@ import datetime as dt
 import functools
 import logging
 import os
+import sys
 import weakref
 from collections.abc import Callable, Mapping
 from contextvars import Token
@@ -24,7 +25,7 @@ from celery.exceptions import Reject
 
 from . import pool, publisher, sending, snapshot, terminating, worker_main
 from .leases import Held
-from .native_thread import threads_are_eventlets
+from .native_thread import threads_are_eventlets, threads_are_greenlets
 from .options import options_of
 from .outcome import outcome
 from .owners import owner_of_sending
@@ -184,7 +185,15 @@ def _on_postrun(task_id: str, task: Any, retval: Any = None, state: str | None =
     elif state in (State.IGNORED, State.REJECTED):
         reporter.become(State(state))
         _end_later_steps(task.request, State.IGNORED)
-    # state None: interrupted. The main process's verdict follows, or the lease runs out.
+    elif state is None and _left_in_silence(error := sys.exc_info()[1]):
+        reporter.become(State.FAILURE, error=error)
+        _end_later_steps(task.request, State.FAILURE)
+    # state None elsewhere: interrupted. The main process's verdict follows, or the lease runs out.
+
+
+def _left_in_silence(error: BaseException | None) -> bool:
+    """True if the body raised what ends a process, in a pool where no main process tells of it."""
+    return not pool.can_terminate() or (threads_are_greenlets() and isinstance(error, SystemExit))
 
 
 def _verdict(task: Any, task_id: str, request: Any, state: State, error: BaseException | None) -> None:

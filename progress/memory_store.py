@@ -8,9 +8,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Any
 
 from . import rules
-from .record import Record, Status
+from .record import TEXTS, Record, Status
 from .snapshot import iso
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
 from .workflow import Workflow, counted, move, wholes
@@ -19,6 +21,12 @@ from .workflow import Workflow, counted, move, wholes
 def microseconds() -> int:
     """The time of this process's clock, as Redis would give its own."""
     return time.time_ns() // 1000
+
+
+def _head(record: Record) -> Record:
+    """The record without its texts, as a write is answered."""
+    blank: dict[str, Any] = dict.fromkeys(TEXTS, "")
+    return replace(record, **blank)
 
 
 class MemoryStore:
@@ -40,14 +48,14 @@ class MemoryStore:
             now, old = self._clock(), self._records.get(write.key)
             status, new = rules.apply(old, write.op, write.args, now)
             if new is None or status is not Status.ACCEPTED:
-                return Answer(status, now, new or Record(state=""))
+                return Answer(status, now, _head(new) if new else Record(state=""))
             self._records[write.key] = new
             if old is None or new.run != old.run:
                 self._begin_run(write, new.owner, now)
             if old is not None and new.run != old.run:
                 self._workflows.pop(write.key, None)
             before = old.state if old else ""
-            return Answer(status, now, new, before, *self._count(write.key, old, new, now))
+            return Answer(status, now, _head(new), before, *self._count(write.key, old, new, now))
 
     def _begin_run(self, write: Write, owner: str, now: int) -> None:
         if write.op == "queue":  # else it has begun to log already

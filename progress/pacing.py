@@ -96,21 +96,26 @@ class Pacing:
 
     def to_renew(self) -> list[Reporter]:
         """The running tasks that have been silent for so long that they must give a sign of life."""
-        late = self._clock() - RENEW_EVERY
-        return [one for one, said in self._said.items() if self._is_leased(one, said) and said.heard <= late]
+        since = {one: self._clock() - said.heard for one, said in self._said.items() if self._is_leased(one, said)}
+        if max(since.values(), default=0) < RENEW_EVERY:
+            return []
+        # Those that are due soon go along: a thousand silent tasks must not wake us a thousand times.
+        return [one for one, silent in since.items() if silent >= RENEW_EVERY / 2]
 
     def renewed(self, reporter: Reporter, answer: Answer) -> None:
-        """Take in what became of a sign of life. A record that was lost with Redis's data is written again."""
+        """Take in what became of a sign of life.
+
+        A record that is gone, or older than what was said last, is written again: Redis has lost data. So is one that
+        takes no sign of life from us; should another execution have taken over, that write is refused.
+        """
         said = self._said.get(reporter)
         if said is None:  # it ended meanwhile
             return
         said.heard = self._clock()
         if answer.accepted and answer.head.control:
             reporter.ask_cancel()
-        if answer.status is Status.UNKNOWN:
+        if not answer.accepted or answer.head.seq < said.seq:
             said.changes, said.due = -1, 0.0
-        elif not answer.accepted:
-            self.forget(reporter)
 
     def all_said(self) -> bool:
         """True if no reporter has anything new."""

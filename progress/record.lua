@@ -75,7 +75,9 @@ function operations.queue()
   local seq = next_seq()
   -- This very message has a record already: a worker was quicker than a Redis that stalled.
   if exists and a.sent and old.sent == a.sent and not a.again then return 'same' end
-  if not exists or (ended and not a.again) then
+  -- Whoever sends a task again that was presumed lost begins anew; what was lost cannot come back beside it.
+  local given_up = old.state == 'LOST' and old.owner == (a.owner or '') and a.sent
+  if not exists or ((ended or given_up) and not a.again) then
     -- What belonged to the run before is no part of this one.
     if exists then redis.call('DEL', prefix .. ':tree:' .. task) end
     return 'accepted', with_texts(with_lineage({
@@ -156,7 +158,7 @@ function operations.renew()
   if not LIVE[old.state] then return 'refused' end
   local changes = {leased_until = leased()}
   if old.state == 'LOST' then
-    changes.seq, changes.live_state = next_seq(), ''
+    changes.seq, changes.live_state, changes.outcome, changes.outcome_staff = next_seq(), '', '', ''
     changes.state = old.live_state ~= '' and old.live_state or 'STARTED'
   end
   return 'accepted', changes
@@ -176,11 +178,17 @@ function operations.restore()
   -- What is there is older than an end that was read from it before: a replica has taken over that was behind.
   local went_back = exists and old.seq < num('seen', 0) and old.run == num('run', 1) and not ended
   if exists and not (went_back and FINAL[a.state]) then return 'refused' end
+  -- Nobody has promised a sign of life since: whoever looks next asks what became of it.
+  local runs = LIVE[a.state] and a.state ~= 'LOST'
   local changes = with_texts({
     seq = next_seq(), state = a.state, attempt = num('attempt', 0), run = num('run', 1),
     queued_at = num('queued_at', 0), started_at = num('started_at', 0), updated_at = num('updated_at', 0),
-    finished_at = num('finished_at', 0), live_state = a.live_state or '', leased_until = 0, unserved = 0, waits = ''})
-  if not exists then changes.owner, changes.tree = a.owner or '', a.tree or '' end
+    finished_at = num('finished_at', 0), live_state = '', leased_until = runs and now or 0, unserved = 0, waits = ''})
+  if not exists then
+    with_lineage(changes)
+    changes.exec, changes.process = a.exec or '', a.process or ''
+    for _, name in ipairs({'fence', 'n', 'terminable'}) do changes[name] = num(name, 0) end
+  end
   return 'accepted', changes
 end
 

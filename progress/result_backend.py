@@ -10,7 +10,7 @@ from django.db import connections
 
 from .options import options_of
 from .outcome import outcome
-from .record import Record
+from .record import TEXTS, Record
 from .snapshot import State
 from .store import Write
 
@@ -33,9 +33,9 @@ def end_of(key: str, record: Record) -> Write | None:
     state, at = ENDS.get(str(meta.get("status"))), _microseconds(meta.get("date_done"))
     if state is None or at < record.started_at:
         return None
-    return Write(
-        "verdict", key, {"exec": record.exec, "state": str(state), **_outcome(told, state, meta.get("result"))}
-    )
+    kept = ("exec", "owner", "tree", "group", "part_of", "weight", *TEXTS)  # should it be gone when this is written
+    ended = {name: getattr(record, name) for name in kept}
+    return Write("verdict", key, {**ended, "state": str(state), **_outcome(told, state, meta.get("result"))})
 
 
 def _outcome(told: dict[str, Any], state: State, result: Any) -> dict[str, str]:

@@ -37,9 +37,9 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
     - ``verdict``: exec ("" = never received), state, lineage, and the texts (kept for a lost record only)
     - ``renew``: exec, lease; it lives, and has nothing to say
     - ``lost``: exec, lease (µs that were promised each time); accepted only when its lease has run out
-    - ``restore``: what a server still shows, where the record is gone (state LOST: nobody is left to write it) or has
-      gone back behind an end (state: that end): owner, tree, attempt, run, queued_at, started_at, updated_at,
-      finished_at, live_state, and the texts
+    - ``restore``: what a server still shows, where the record is gone (as it was, its lease over) or has gone back
+      behind an end (state: that end): state, attempt, run, queued_at, started_at, updated_at, finished_at, the texts,
+      and for a record that is gone lineage, exec, fence, n, process and terminable
     - ``unserved``: value (1 or 0); whether a worker listens to the queue in which it waits
     - ``cancel``: by
     - ``watch``: span (µs from now)
@@ -83,7 +83,9 @@ def _queue(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Statu
     if old is not None and old.sent == args.get("sent", "") != "" and not args.get("again"):
         # This very message has a record already: a worker was quicker than a Redis that stalled.
         return Status.SAME, old
-    if old is None or (old.ended and not args.get("again")):
+    # Whoever sends a task again that was presumed lost begins anew; what was lost cannot come back beside it.
+    given_up = old is not None and old.state == State.LOST and old.owner == args.get("owner", "") and args.get("sent")
+    if old is None or ((old.ended or given_up) and not args.get("again")):
         # A new run takes a fence of its own, so that a late writer of the run before is refused.
         return Status.ACCEPTED, Record(
             seq=seq,
@@ -196,7 +198,13 @@ def _renew(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Statu
     renewed = replace(old, leased_until=_leased(args, now))
     if old.state == State.LOST:
         seq = _next_seq(old, args, now)
-        renewed = replace(renewed, seq=seq, state=old.live_state or State.STARTED, live_state="")
+        alive: dict[str, Any] = {
+            "state": old.live_state or State.STARTED,
+            "live_state": "",
+            "outcome": "",
+            "outcome_staff": "",
+        }
+        renewed = replace(renewed, seq=seq, **alive)
     return Status.ACCEPTED, renewed
 
 
@@ -224,13 +232,17 @@ def _restore(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Sta
     went_back = old is not None and old.seq < args["seen"] and old.run == args["run"] and not old.ended
     if old is not None and not (went_back and args["state"] in FINAL):
         return Status.REFUSED, old
-    kept = ["attempt", "run", "queued_at", "started_at", "updated_at", "finished_at", "live_state"]
-    if old is None:
-        kept += ["owner", "tree"]
+    kept = [*_KEPT_OF_RUN] if old is not None else [*_KEPT_OF_RUN, *_KEPT_OF_LOST]
     told = {name: args[name] for name in kept if name in args}
-    lost: dict[str, Any] = {"leased_until": 0, "live_state": "", "unserved": 0, "waits": ""}
-    base = replace(old or Record(), seq=_next_seq(old, args, now), state=args["state"], **lost | told)
+    # Nobody has promised a sign of life since: whoever looks next asks what became of it.
+    runs = args["state"] in LIVE and args["state"] != State.LOST
+    fresh: dict[str, Any] = {"leased_until": now if runs else 0, "live_state": "", "unserved": 0, "waits": ""}
+    base = replace(old or Record(), seq=_next_seq(old, args, now), state=args["state"], **fresh | told)
     return Status.ACCEPTED, replace(base, **_texts(args))
+
+
+_KEPT_OF_RUN: Final = ("attempt", "run", "queued_at", "started_at", "updated_at", "finished_at")
+_KEPT_OF_LOST: Final = ("owner", "tree", "group", "part_of", "weight", "exec", "fence", "n", "process", "terminable")
 
 
 def _unserved(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:

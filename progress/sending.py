@@ -37,7 +37,13 @@ MAX_WEIGHT: Final = 1_000_000
 
 
 def before_task_publish(
-    sender: str, body: Any, headers: dict[str, Any], routing_key: str = "", declare: Any = None, **_kwargs: Any
+    sender: str,
+    body: Any,
+    headers: dict[str, Any],
+    exchange: Any = "",
+    routing_key: Any = "",
+    declare: Any = None,
+    **_: Any,
 ) -> None:
     """Celery's signal: `headers` are those of the message and may be changed."""
     function = function_of(sender)
@@ -61,7 +67,7 @@ def before_task_publish(
     title = options.titled(function, args, kwargs)
     job = _job({**headers, "group": group}, sender, options, title)
     try:
-        queue = _queue_name(declare, routing_key)
+        queue = _queue_name(declare, exchange, routing_key)
         answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")), queue=queue)
         # A step that was declared with its workflow has been counted then, and so have those after it.
         declared = job.tree != job.key and not answer.moved
@@ -72,10 +78,16 @@ def before_task_publish(
         logger.debug("Task %s is sent without a record: %s", sender, error)
 
 
-def _queue_name(declare: Any, routing_key: Any) -> str:
-    """The queue that a message goes to. Celery declares it with the message; else its routing key is all we know."""
-    name = getattr(declare[0], "name", None) if isinstance(declare, (list, tuple)) and declare else None
-    return snapshot.clip(str(name or routing_key or ""), snapshot.QUEUE_BYTES)
+def _queue_name(declare: Any, exchange: Any, routing_key: Any) -> str:
+    """The queue that a message goes to; "" where the exchange decides, and nobody here knows how."""
+    queue = declare[0] if isinstance(declare, (list, tuple)) and declare else None
+    name = getattr(queue, "name", None)
+    if not name:
+        return "" if exchange else snapshot.clip(str(routing_key or ""), snapshot.QUEUE_BYTES)
+    own = getattr(queue, "exchange", None)
+    by_name = not exchange and routing_key in (None, "", name)
+    by_key = exchange == getattr(own, "name", own) and routing_key in (name, getattr(queue, "routing_key", name))
+    return snapshot.clip(str(name), snapshot.QUEUE_BYTES) if by_name or by_key else ""
 
 
 def _group_of_chain(chain: Sequence[Any] | None) -> str | None:

@@ -49,6 +49,11 @@ class Answer(NamedTuple):
         return self.status is Status.ACCEPTED
 
     @property
+    def gone(self) -> bool:
+        """True if there is no such record."""
+        return self.status is Status.UNKNOWN
+
+    @property
     def healed(self) -> bool:
         """True if this write took back that the task was presumed lost."""
         return self.accepted and self.before == State.LOST != self.head.state

@@ -33,6 +33,7 @@ from .watchdog import watchdog
 logger = logging.getLogger(__name__)
 
 RESTART_AFTER: Final = 0.5  # seconds between two attempts to get a channel
+JOIN_AGAIN: Final = 30.0  # seconds; on a core layer every group is joined again
 START_WAIT: Final = 1.0  # seconds that a first watcher waits for the layer; without it the sweep serves
 CONNECT_WAIT: Final = 3.0  # seconds to get a channel from a Redis that may have stalled
 CALL_TIMEOUT: Final = 1.0  # seconds for one call of a layer that may hang
@@ -83,6 +84,7 @@ class Subscription:
         self._heard = 0  # and of the newest that came back
         self._heard_at: float | None = None  # monotonic seconds, as below
         self._unheard_since: float | None = None  # that a canary was taken which has not come back
+        self._joined_at = 0.0  # when every group was joined again
         self._connected = asyncio.Event()
         self._changing = asyncio.Lock()
 
@@ -143,6 +145,9 @@ class Subscription:
 
     async def mend(self) -> None:
         """Try again what failed: a layer that was away took neither joins nor leaves."""
+        if _is_core(self._layer) and time.monotonic() - self._joined_at > JOIN_AGAIN:
+            # It keeps its members in Redis, which forgets them when it is emptied, and after a day. It says nothing.
+            self._joined_at, self._joined = time.monotonic(), set()
         if not self._changes:  # while it hangs they must not pile up
             await self._settle(self._groups ^ self._joined)
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from .claims import Claim, life_of
 from .counters import counters
 from .outbox import Shown
-from .record import Record, Status
+from .record import Record
 from .store import Answer
 
 GONE_FOR: Final = 8.0  # seconds; whoever runs a task writes its record again within four
@@ -29,6 +29,7 @@ class Watched:
 
     shown: Shown | None = None
     watchers: set[Watcher] = field(default_factory=set)
+    head: Record = field(default_factory=Record)  # of the record, as the last look has found it
     gone_since: float = 0.0  # when a look found no record (s); 0 = it is there, as far as is known
     stored: int = 0  # the newest `seq` that a look has found in the record: announcements may be forged
     missed: int = 0  # a `seq` that a look has found and no announcement has brought; 0 = none
@@ -103,19 +104,28 @@ class Followed:
         return found
 
 
+class Copy(NamedTuple):
+    """What is known here of a record: what is shown of it, and its head as the last look has found it."""
+
+    shown: Shown
+    head: Record
+
+
 def only_copies(
     tasks: Mapping[str, Watched], looks: Mapping[str, Answer], now: float
-) -> tuple[list[Shown], list[Shown]]:
-    """What is shown of records that are gone at `now` (s), and of those that have gone back."""
-    gone, gone_back = list[Shown](), list[Shown]()
+) -> tuple[list[Copy], list[Copy]]:
+    """What is known of records that are gone at `now` (s), and of those that have gone back."""
+    gone, gone_back = list[Copy](), list[Copy]()
     for key, answer in looks.items():
         watched = tasks.get(key)
         if watched is None or watched.shown is None:
             continue
-        if answer.status is Status.UNKNOWN and watched.vanished(now):
-            gone.append(watched.shown)
+        if answer.gone:
+            gone += [Copy(watched.shown, watched.head)] if watched.vanished(now) else []
         elif watched.went_back(answer.head.seq):
-            gone_back.append(watched.shown)
+            gone_back.append(Copy(watched.shown, watched.head))
+        else:
+            watched.head = answer.head
     return gone, gone_back
 
 

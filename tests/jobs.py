@@ -576,3 +576,10 @@ def exceeds_soft_limit_chattily() -> None:
         progress.update(current=number % 50, total=100, message=f"at {number}", meta={"number": number})
         progress.advance()
         progress.log("still here")
+
+
+@shared_task
+def leaves(status: int = 3) -> None:
+    """Ends its process as a program would."""
+    progress.advance()
+    raise SystemExit(status)

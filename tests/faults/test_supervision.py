@@ -33,7 +33,9 @@ CONVERGES = 10.0  # seconds
 # --- The faults upstream, and ours -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("whose", "outcome"), [("theirs", "dead"), ("ours", "alive after")])
+@pytest.mark.parametrize(
+    ("whose", "outcome"), [("theirs", "dead"), ("ours", "alive after"), ("workers", "alive after")]
+)
 def test_a_link_that_breaks_without_a_word_kills_the_layers_loop_and_not_ours(
     redis_url: str, whose: str, outcome: str
 ) -> None:

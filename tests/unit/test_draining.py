@@ -54,6 +54,15 @@ def test_clients_come_back_evenly(count: int, seconds: int) -> None:
     assert count < 100 or found != sorted(found)  # who connected first is not always first
 
 
+async def test_a_loop_that_is_blocked_keeps_nobody() -> None:
+    """Nothing in that loop can be asked to leave: the process ends after the time that it was given."""
+    left = threading.Event()
+    sigterm = Sigterm(Drain(), 0.05, leave=lambda _status: left.set())
+    sigterm.take()
+    sigterm._handle(signal.SIGTERM, None)
+    assert left.wait(5)  # nothing else happens in this loop meanwhile
+
+
 def test_nobody_has_no_time_to_come_back() -> None:
     """Nothing is divided by zero sockets."""
     assert spread(0) == []

@@ -857,3 +857,25 @@ def test_each_event_loop_has_one_hub() -> None:
     other, _ = asyncio.run(twice())
     assert first is again
     assert first is not other
+
+
+class CoreLayer(Layer):
+    """As the core layer: it keeps its members in Redis, and says nothing when they are gone."""
+
+    async def close_pools(self) -> None:
+        await super().flush()
+
+
+async def test_a_core_layer_that_has_forgotten_us_is_joined_again(
+    the_hub: Hub, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis was emptied, or a day has passed: pushes come again, not only looks."""
+    monkeypatch.setattr(subscription, "JOIN_AGAIN", 0.0)
+    settings.CHANNEL_LAYERS = {"default": {"BACKEND": f"{__name__}.CoreLayer"}}
+    task, watcher = silent(), Watcher()
+    await the_hub.watch([task.key], watcher)
+    layer = the_hub._subscription._layer
+    group = groups.of_key(task.key)
+    await until(lambda: layer.groups.get(group))
+    layer.groups.clear()
+    await until(lambda: layer.groups.get(group), seconds=2)

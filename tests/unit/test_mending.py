@@ -16,7 +16,7 @@ from progress.record import Record
 from progress.reporter import Job, Reporter
 from progress.snapshot import State
 from progress.store import Write
-from progress.watched import GONE_FOR, Watched, shown_of
+from progress.watched import GONE_FOR, Copy, Watched, shown_of
 
 NOW = 1_700_000_000_000_000
 
@@ -47,52 +47,72 @@ def record(state: State = State.PROGRESS) -> Record:
         reporter.update(current=63, total=100, message="Reading", meta={"a": 1, "private": {"b": 2}})
         texts = reporter.texts(state)
     times = {"queued_at": NOW, "started_at": NOW + 1_000_000, "updated_at": NOW + 2_000_000}
-    return Record(seq=NOW + 3_000_000, attempt=2, run=3, owner="7", tree="flow", state=state, **times, **texts)
+    whose = {"owner": "7", "tree": "flow", "exec": "e", "fence": NOW, "n": 4}
+    return Record(seq=NOW + 3_000_000, attempt=2, run=3, state=state, **whose, **times, **texts)
 
 
 def shown(state: State = State.PROGRESS) -> Shown:
     return shown_of("t", record(state), lambda: "")
 
 
-async def test_a_record_that_nobody_is_left_to_write_is_put_back_as_presumed_lost(store: MemoryStore) -> None:
-    """Both views, the owner and the times are those that were shown; the state says what is known."""
+def copy(state: State = State.PROGRESS) -> Copy:
+    """What a server knows of a task: what is shown, and whose execution the last look has found."""
+    return Copy(shown(state), record(state))
+
+
+async def test_a_record_that_nobody_is_left_to_write_is_put_back_and_asked_about(store: MemoryStore) -> None:
+    """Views, owner and times are those that were shown; its lease is over, so whoever looks next asks."""
     told, before = Told(), record()
-    await mending.bring_back([shown_of("t", before, lambda: "")], [], told)
+    await mending.bring_back([Copy(shown_of("t", before, lambda: ""), before)], [], told)
     back = store.load("t")
     assert back is not None
-    changed = {"seq", "state"}
     for staff in (False, True):
         was, is_now = before.snapshot(staff=staff), back.snapshot(staff=staff)
-        assert {name for name in was if was[name] != is_now.get(name)} == changed
+        assert {name for name in was if was[name] != is_now.get(name)} == {"seq"}
         assert set(was) == set(is_now)
-    assert (back.state, back.live_state, back.owner, back.tree) == (State.LOST, State.PROGRESS, "7", "flow")
+    assert (back.exec, back.fence, back.n, back.owner, back.tree) == ("e", NOW, 4, "7", "flow")
     assert back.seq > before.seq
     assert Claim.of(back) == Claim("7", "flow")
+    assert (await store.aexpired(9)).keys == ["t"]
     assert len(told.groups) == 2  # the task's own group and its workflow's
 
 
-async def test_a_worker_that_lives_after_all_takes_it_back(store: MemoryStore) -> None:
-    """Its next save has a fence, and the record that was put back has none."""
-    await mending.bring_back([shown()], [], Told())
-    alive = {
-        "exec": "e",
-        "fence": NOW,
-        "n": 9,
-        "age": 0,
-        "state": "PROGRESS",
-        "owner": "7",
-        "attempt": 2,
-        "lease": 16,
-    }
-    answer = store.write(Write("save", "t", alive))
+async def test_then_nobody_vouches_for_it_and_it_is_presumed_lost(store: MemoryStore) -> None:
+    """By the execution that it was, as any other; so a verdict of its worker still counts, too."""
+    await mending.bring_back([copy()], [], Told())
+    assert store.write(Write("lost", "t", {"exec": "e"})).head.state == State.LOST
+    assert store.write(Write("verdict", "t", {"exec": "e", "state": "FAILURE"})).head.state == State.FAILURE
+
+
+@pytest.mark.parametrize(
+    "sign",
+    [
+        Write("renew", "t", {"exec": "e", "lease": 16}),
+        Write("save", "t", {"exec": "e", "fence": NOW, "n": 9, "age": 0, "state": "PROGRESS", "owner": "7"}),
+    ],
+    ids=["renewal", "report"],
+)
+async def test_a_worker_that_lives_after_all_takes_it_back(store: MemoryStore, sign: Write) -> None:
+    """It is the very execution that was put back."""
+    await mending.bring_back([copy()], [], Told())
+    store.write(Write("lost", "t", {"exec": "e"}))
+    answer = store.write(sign)
     assert answer.healed
     assert (answer.head.attempt, answer.head.state) == (2, State.PROGRESS)
+
+
+async def test_of_another_attempt_a_look_says_nothing(store: MemoryStore) -> None:
+    """A push has brought the next attempt, and then all was gone: whose execution it is, is not known."""
+    await mending.bring_back([Copy(shown(), replace(record(), attempt=1))], [], Told())
+    back = store.load("t")
+    assert back is not None
+    assert (back.exec, back.fence, back.attempt) == ("", 0, 2)
 
 
 @pytest.mark.parametrize("state", [State.SUCCESS, State.PENDING, State.RETRY])
 async def test_what_did_not_run_and_is_gone_is_not_put_back(store: MemoryStore, state: State) -> None:
     """The record of an ended task may have run out, and a waiting one gets its own when it starts."""
-    await mending.bring_back([shown(state)], [], Told())
+    await mending.bring_back([copy(state)], [], Told())
     assert store.load("t") is None
 
 
@@ -102,12 +122,12 @@ async def test_an_end_that_a_failover_has_forgotten_is_put_back(store: MemorySto
     store.write(Write("save", "t", {**own, "lease": 16_000_000}))
     ended = replace(record(State.SUCCESS), seq=NOW + 90_000_000, outcome='"result":5', outcome_staff='"result":5')
     end = shown_of("t", ended, lambda: "")
-    await mending.bring_back([], [end], Told())
+    await mending.bring_back([], [Copy(end, ended)], Told())
     back = store.load("t")
     assert back is not None
     assert (back.state, back.ended, back.leased_until, back.snapshot()["result"]) == (State.SUCCESS, True, 0, 5)
     assert back.seq > end.seq
-    await mending.bring_back([], [shown(State.PROGRESS)], Told())
+    await mending.bring_back([], [copy()], Told())
     assert store.load("t") == back
 
 
@@ -126,7 +146,7 @@ async def test_what_is_there_is_never_replaced(store: MemoryStore) -> None:
     own = {"exec": "e", "fence": 0, "n": 1, "age": 0, "state": "STARTED", "owner": "7", "body": '"id":"t"'}
     store.write(Write("save", "t", own))
     before = store.load("t")
-    await mending.bring_back([shown()], [], Told())
+    await mending.bring_back([copy()], [], Told())
     assert store.load("t") == before
 
 

@@ -176,7 +176,42 @@ def test_an_execution_that_another_one_has_replaced_is_followed_no_longer(stage:
     reporter = stage.follow()
     stage.store.write(Write("save", "t", {"exec": "later", "fence": 0, "n": 1, "age": 0, "state": "STARTED"}))
     stage.pacing.renewed(reporter, stage.store.write(renewal(Held("t", reporter.job.exec))))
+    stage.tick()
     assert stage.pacing.running("t") is None
+
+
+@pytest.mark.parametrize("behind", ["queued", "began", "retrying"])
+def test_a_silent_task_writes_again_what_a_failover_has_forgotten(stage: Stage, behind: str) -> None:
+    """Whatever the record has gone back to, the next sign of life brings back what was said, and the end comes."""
+    reporter = stage.follow()
+    reporter.advance(7)
+    stage.tick(IDLE)
+    older = MemoryStore(lambda: int(stage.now * 1_000_000) - 60_000_000)
+    older.write(Write("queue", "t", {"body": '"id":"t"'}))
+    if behind != "queued":
+        state = "STARTED" if behind == "began" else "RETRY"
+        name = reporter.job.exec if behind == "began" else "earlier"
+        older.write(Write("save", "t", {"exec": name, "fence": 0, "n": 1, "age": 0, "state": state, "lease": 10**9}))
+    stage.store._records = dict(older._records)
+    stage.pacing.renewed(reporter, stage.store.write(renewal(Held("t", reporter.job.exec))))
+    stage.tick()
+    assert stage.told[-1][1] == 7
+    reporter.become(State.SUCCESS)
+    stage.tick()
+    assert (found := stage.store.load("t")) is not None
+    assert (found.state, found.attempt) == (State.SUCCESS, 1)
+
+
+def test_signs_of_life_that_are_due_soon_go_along(stage: Stage) -> None:
+    """Many silent tasks wake the process once in a while, not once for each."""
+    first = stage.follow("a")
+    stage.tick(RENEW_EVERY / 3)
+    second = stage.follow("b")
+    stage.tick(RENEW_EVERY / 3)
+    third = stage.follow("c")
+    stage.tick(RENEW_EVERY / 3)
+    assert stage.pacing.to_renew() == [first, second]
+    assert third not in stage.pacing.to_renew()
 
 
 def test_hurry_tells_what_was_held_back(stage: Stage) -> None:

@@ -64,7 +64,7 @@ class AnyHistory(RuleBasedStateMachine):
                 assert args["exec"] == self.before.exec
                 assert self.record.state == (self.before.live_state or State.STARTED)
             else:
-                assert op in ("save", "verdict", "restore")
+                assert op in ("save", "verdict", "restore") or self.record.run > self.before.run
 
     @invariant()
     def who_does_not_run_has_no_lease(self) -> None:
@@ -258,6 +258,18 @@ def test_live_id_is_not_taken_over_by_somebody_elses_task() -> None:
     theirs = {**args, "exec": "z", "fence": 0, "n": 1, "age": 0, "owner": "2", "state": "SUCCESS"}
     assert apply(record, "save", theirs, 3000) == (Status.REFUSED, record)
     assert apply(record, "save", args, 4000)[0] is Status.ACCEPTED
+
+
+def test_a_lost_task_that_is_sent_again_begins_anew() -> None:
+    """By its owner: an old wish to cancel is not the new run's, and what was lost cannot come back beside it."""
+    record, args = started()
+    _, asked = apply(record, "cancel", {"by": "1"}, 2500)
+    _, lost = apply(asked, "lost", {"exec": "a"}, 3000)
+    assert apply(lost, "queue", {"owner": "2", "sent": "m2"}, 4000) == (Status.REFUSED, lost)
+    _, again = apply(lost, "queue", {"owner": "1", "sent": "m2"}, 4000)
+    assert again is not None
+    assert (again.run, again.control, again.state) == (2, "", State.PENDING)
+    assert apply(again, "save", args, 5000)[0] is Status.FENCED
 
 
 def test_reused_id_opens_a_new_run_after_an_end_only() -> None:

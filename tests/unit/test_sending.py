@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from celery import shared_task
 from django.contrib.auth.models import User
+from kombu import Exchange, Queue
 
 import progress
 from progress.sending import before_task_publish
@@ -34,6 +37,26 @@ def test_body_that_failed_with_one_part_does_not_wait_again_with_the_next():
     send("part-2", "chord-body", group_index=1)
     record = store.load("chord-body")
     assert (record.state, record.run) == (State.FAILURE, 1)
+
+
+@pytest.mark.parametrize(
+    ("queue", "exchange", "routing_key", "known"),
+    [
+        (Queue("reports", Exchange("reports"), "reports"), "", "reports", "reports"),
+        (Queue("reports", Exchange("reports"), "reports"), "reports", "reports", "reports"),
+        (Queue("imports", Exchange("topic", "topic"), "import.#"), "topic", "import.csv", ""),
+        (Queue("celery", Exchange("celery"), "celery"), "topic", "import.csv", ""),
+        (None, "", "reports", "reports"),
+        (None, "topic", "import.csv", ""),
+    ],
+)
+def test_a_queue_is_named_only_where_it_is_known(queue, exchange, routing_key, known):
+    """A wrong name would say that nobody listens to a queue that has nothing to do with the task."""
+    declared = [] if queue is None else [queue]
+    where = {"exchange": exchange, "routing_key": routing_key, "declare": declared}
+    task_id = str(uuid4())
+    before_task_publish("tests.sending.work", ((), {}, {}), {"id": task_id, "root_id": task_id}, **where)
+    assert get_store().load(task_id).queue == known
 
 
 def test_new_run_of_an_id_begins_with_an_empty_log():
