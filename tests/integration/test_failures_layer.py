@@ -7,12 +7,15 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
 from copy import deepcopy
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from channels_redis import core
 from channels_redis.core import RedisChannelLayer
 from django.core.checks import run_checks
 from redis.exceptions import TimeoutError as RedisTimeout
@@ -153,6 +156,7 @@ async def test_a_redis_that_loses_the_memberships_drops_no_socket_and_hides_no_e
     async with AsyncExitStack() as stack:
         page, (task,) = await watched(stack, web, owner, 1)
         await until(lambda: members(web, task) == 1)
+        await page.lives()  # a watch that is still being answered when Redis goes is told to come back
         if trouble == "emptied":
             with closing(web.redis.client()) as client:
                 client.flushall()
@@ -164,4 +168,40 @@ async def test_a_redis_that_loses_the_memberships_drops_no_socket_and_hides_no_e
         await page.sees(task.id, seconds=10, current=5)
         task.end()
         await page.ends(task.id, seconds=10)
+        await page.lives()
+
+
+async def test_a_sender_whose_clock_is_wrong_neither_hides_an_end_nor_shows_a_step_back(
+    web: WebOnly, owner: Login, monkeypatch: Any
+) -> None:
+    """The layer sorts by senders' clocks: who is behind is swept away by the next sender, who is ahead comes last."""
+
+    def skewed(seconds: float) -> None:
+        monkeypatch.setattr(core, "time", SimpleNamespace(time=lambda: time.time() + seconds))
+
+    def scored(low: float, high: float) -> int:
+        with closing(web.redis.client()) as client:
+            names = client.keys(f"{web.prefix}specific*")
+            return sum(client.zcount(name, time.time() + low, time.time() + high) for name in names)
+
+    async with AsyncExitStack() as stack:
+        page, (behind, ahead, right) = await watched(stack, web, owner, 3)
+        web.web.suspend()
+        try:
+            right.run(2, 10)  # for the call that the server may have waiting in Redis
+            skewed(-70)
+            behind.end()
+            await until(lambda: scored(-100, -40) >= 1)
+            skewed(70)
+            ahead.run(5, 10)
+            await until(lambda: scored(40, 100) >= 1)
+            skewed(0)
+            ahead.end()
+            right.end()
+            await until(lambda: scored(-40, 40) >= 2)
+            assert scored(-100, -40) == 0, "the layer keeps what is behind by now: L12 is out of date"
+        finally:
+            web.web.resume()
+        await page.ends(*(task.id for task in (behind, ahead, right)), seconds=10)
+        assert [page.shown[task.id]["state"] for task in (behind, ahead, right)] == ["SUCCESS"] * 3
         await page.lives()

@@ -163,18 +163,21 @@ async def test_clients_that_vanish_in_a_burst_leave_no_line_in_the_log(web: WebO
 async def test_each_of_several_servers_shows_everything_and_one_may_be_killed(web: WebOnly, owner: Login) -> None:
     """What one process keeps in memory is its own sockets; the rest is in Redis."""
     other = ChosenWeb(web.folder, web.env, name="other").start()
-    task = ActedTask(owner=str(owner.pk)).queue()
-    async with wire(web.ws, cookie=owner.cookie) as page:
-        await page.watch(task.id)
-        async with wire(address(other), cookie=owner.cookie) as second:
-            await second.watch(task.id)
-            task.run(3, 10)
-            await page.sees(task.id, current=3)
-            await second.sees(task.id, current=3)
-            other.kill()
-            await second.closes()
-        task.end()
-        await page.ends(task.id)
+    try:
+        task = ActedTask(owner=str(owner.pk)).queue()
+        async with wire(web.ws, cookie=owner.cookie) as page:
+            await page.watch(task.id)
+            async with wire(address(other), cookie=owner.cookie) as second:
+                await second.watch(task.id)
+                task.run(3, 10)
+                await page.sees(task.id, current=3)
+                await second.sees(task.id, current=3)
+                other.kill()
+                await second.closes()
+            task.end()
+            await page.ends(task.id)
+    finally:
+        other.kill()
 
 
 async def test_a_compressed_bomb_closes_its_own_socket_and_costs_little(web: WebOnly, owner: Login) -> None:
