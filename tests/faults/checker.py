@@ -14,7 +14,7 @@ from .history import Execution, Fault, History, Seen
 KILLED: Final = frozenset({"LOST", "FAILURE"})
 # Faults after which Redis knows nothing.
 FORGETS: Final = frozenset({"Redis emptied", "Redis killed with its data"})
-AFTER_A_FLUSH: Final = 0.5  # seconds; an end that Redis lost before anybody read it is no promise of ours
+AFTER_A_FLUSH: Final = 1.5  # seconds; an end that Redis lost before anybody read it is no promise of ours
 
 
 @dataclass(slots=True)
@@ -32,6 +32,8 @@ class Finding:
 
 def expected(done: list[Execution]) -> frozenset[str]:
     """The states in which a task may rightly be shown at last."""
+    if not done:
+        return frozenset({"REVOKED"})  # cancelled before it ran
     last = done[-1]
     if not last.stopped:
         return KILLED
@@ -118,7 +120,10 @@ def ends_once(history: History) -> Finding:
         told_so = (watcher, task) in history.gone and done is not None and not done[-1].stopped
         if done and shown[-1].state not in expected(done) and not told_so:
             wrong.append(f"{watcher}: {task} is shown {shown[-1].state}, and was {done[-1].end or 'killed'}")
-    wrong += [f"{task} was sent and never ran" for task in history.sent if task not in history.executions]
+    # Cancelled before a worker took it, a task rightly does not run.
+    revoked = {each.id for each in history.seen if each.state == "REVOKED"}
+    never = [task for task in history.sent if task not in history.executions and task not in revoked]
+    wrong += [f"{task} was sent and never ran" for task in never]
     return Finding(f"{ends} ends shown", wrong) if ends else Finding("nothing", ["No end was shown"])
 
 

@@ -21,6 +21,7 @@ from .history import Seen
 
 SILENCE: Final = 35.0  # seconds without a frame, heartbeats included, after which a client dials again
 NOTHING_HERE: Final = 4404
+TOGETHER: Final = 0.2  # seconds; what is to be watched within them is asked for together
 ASK_AGAIN: Final = 1.0  # seconds until a task that was not found is asked for again
 
 
@@ -49,6 +50,7 @@ class Client:
     newest: dict[str, Seen] = field(default_factory=dict)
     gone: set[str] = field(default_factory=set)  # what it was told there is none of
     open_since: float = 0.0
+    _asks: set[str] = field(default_factory=set)  # of what it watches, what the server is still to be told
     _connection: ClientConnection | None = None
     _retry_ms: int | None = None
 
@@ -66,25 +68,40 @@ class Client:
         headers = headers_of(self.url, self.cookie, OWN)
         async with connect(self.url, additional_headers=headers, **options) as connection:
             self._connection, self.open_since = connection, time.monotonic()
+            self._asks = set() if self.single else set(self.ids)  # its address says what a single one watches
+            asking = asyncio.create_task(self._ask())
             try:
-                if not self.single:  # its address says what it watches
-                    await self.say(type="watch", ids=sorted(self.ids))
                 while True:
                     self._take(json.loads(await asyncio.wait_for(connection.recv(), SILENCE)))
             finally:
+                asking.cancel()
                 self._connection = None
                 if connection.close_code == NOTHING_HERE:
                     self.gone |= self.ids
                 self.closes.append(Close(time.monotonic(), self.name, connection.close_code, self._retry_ms))
 
+    async def _ask(self) -> None:
+        """Say together what is to be watched: a server takes twenty messages a second."""
+        while True:
+            if ids := sorted(self._asks & self.ids):
+                self._asks.clear()
+                await self.say(type="watch", ids=ids)
+            await asyncio.sleep(TOGETHER)
+
+    async def watch(self, ids: list[str]) -> None:
+        """Watch these as well, from now on and on each connection to come."""
+        self.ids |= set(ids)
+        self.ever |= self.ids
+        self._asks |= set(ids)
+
+    async def unwatch(self, ids: list[str]) -> None:
+        """Watch these no more."""
+        self.ids -= set(ids)
+        await self.say(type="unwatch", ids=ids)
+
     async def say(self, **message: Any) -> None:
-        """Send a message, if there is somebody to send it to. What is watched is said again on each connection."""
-        if message.get("type") == "watch":
-            self.ids |= set(message["ids"])
-            self.ever |= self.ids
-        elif message.get("type") == "unwatch":
-            self.ids -= set(message["ids"])
-        if self._connection is not None and (message.get("ids") or message["type"] != "watch"):
+        """Send a message, if there is somebody to send it to."""
+        if self._connection is not None:
             with suppress(WebSocketException):
                 await self._connection.send(json.dumps(message))
 
@@ -97,7 +114,7 @@ class Client:
         elif told["type"] == "refused" and told.get("code") == "not_found":
             self.gone |= set(told["ids"])
             loop = asyncio.get_running_loop()
-            loop.call_later(ASK_AGAIN, lambda: loop.create_task(self.say(type="watch", ids=told["ids"])))
+            loop.call_later(ASK_AGAIN, lambda: self._asks.update(told["ids"]))
 
     def _show(self, item: dict[str, Any]) -> None:
         before = self.newest.get(item["id"])
@@ -148,12 +165,12 @@ class Crowd:
         """Let nobody watch these any more."""
         for client in self.clients:
             if some := [each for each in ids if each in client.ids]:
-                self.do(client.say(type="unwatch", ids=some))
+                self.do(client.unwatch(some))
 
     def watch(self, ids: list[str], clients: Iterable[Client] | None = None) -> None:
         """Let all of them, or these, watch more tasks."""
         for client in self.clients if clients is None else clients:
-            self.do(client.say(type="watch", ids=ids))
+            self.do(client.watch(ids))
 
     @property
     def seen(self) -> list[Seen]:

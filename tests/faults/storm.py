@@ -141,12 +141,12 @@ class Storm:
 
     def _all_over(self) -> bool:
         done = self._notes.executions()
-        return all(task in done and self._shown_by_all(task, done[task]) for task in self._open)
+        return all(self._shown_by_all(task, done.get(task, [])) for task in self._open)
 
     def _shown_by_all(self, task: str, done: list[Execution]) -> bool:
         return all(
             (shown := client.newest.get(task)) is not None
-            and (shown.state in checker.expected(done) or task in client.gone)
+            and (shown.state in checker.expected(done) or (bool(done) and task in client.gone))
             for client in self.rig.crowd.clients
             if task in client.ids
         )

@@ -91,10 +91,10 @@ def test_a_fault_that_was_over_excuses_nothing() -> None:
 
 
 def test_only_an_end_right_before_a_flush_may_be_lost_with_the_data() -> None:
-    """Half a second before Redis is emptied is excused, a second is not."""
-    just_before = (Fault("Redis emptied", 5.4, 5.4),)
+    """A second before Redis is emptied is excused, two are not."""
+    just_before = (Fault("Redis emptied", 6.0, 6.0),)
     assert complaint(checker.converges(history([ran()], faults=just_before), ["page"])) == "No end was measured"
-    long_before = history([ran()], seen(5.1, 1, "SUCCESS"), faults=(Fault("Redis emptied", 6.0, 6.0),))
+    long_before = history([ran()], seen(5.1, 1, "SUCCESS"), faults=(Fault("Redis emptied", 7.0, 7.0),))
     assert "other never showed" in complaint(checker.converges(long_before, ["page", "other"]))
 
 
@@ -148,6 +148,20 @@ def test_a_superseded_execution_that_is_shown_is_a_miss() -> None:
     shown = [seen(3.1, 1, "STARTED", message="second"), seen(4.0, 2, "PROGRESS", message="first")]
     assert "showed execution 1 after 2" in complaint(checker.one_writer(history(done, *shown)))
     assert checker.one_writer(history(done, *reversed(shown))).kept
+
+
+def test_a_task_that_was_sent_must_run() -> None:
+    """Unless it was cancelled before a worker took it."""
+    forgotten = History(GOOD.executions, GOOD.seen, sent=["task", "other"])
+    assert "other was sent and never ran" in complaint(checker.ends_once(forgotten))
+    cancelled = History(GOOD.executions, [*GOOD.seen, seen(6.0, 9, "REVOKED", id="other")], sent=["task", "other"])
+    assert checker.ends_once(cancelled).kept
+
+
+def test_what_runs_on_after_its_end_is_a_miss() -> None:
+    """In the same attempt; the next one may."""
+    on = history([ran()], seen(5.1, 1, "SUCCESS"), seen(5.2, 2, "PROGRESS"), seen(5.3, 3, "SUCCESS"))
+    assert "was PROGRESS after it had ended" in complaint(checker.ends_once(on))
 
 
 # --- 13: cancelled -----------------------------------------------------------------------------------------
