@@ -58,7 +58,8 @@ def test_cancelling_is_shown_until_the_body_has_stopped(site: Site, tmp_path: Pa
     """While the body runs it is "cancelling", never "cancelled"."""
     gate = tmp_path / "gate"
     task_id = send(jobs.hold, str(gate))  # its next step comes when it likes: never
-    running(task_id)
+    # Its body has taken its only step: a wish that comes between its start and that would still be heard.
+    when(task_id, lambda found: found.snapshot()["message"] == "holding")
     cancel(task_id, "7")
     assert cancel(task_id, "8") is Status.SAME
     record = when(task_id, lambda found: bool(found.control))
