@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import threading
 from collections.abc import Callable, Mapping
@@ -19,6 +18,8 @@ from progress.store import Write, get_store
 from .processes import wait_until
 
 _WORD = re.compile(r'"(?:[^"\\]|\\.)*"')
+_ESCAPE = re.compile(rb"\\(?:x([0-9a-fA-F]{2})|(.))", re.DOTALL)
+_CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b"}
 
 
 def send(task: Any, *args: Any, options: Mapping[str, Any] | None = None, **kwargs: Any) -> str:
@@ -63,6 +64,15 @@ def look_at(task_id: str, seconds: float = 60) -> None:
     assert answer.accepted, f"There is no record of {task_id}: {answer}"
 
 
+def _unquoted(word: str) -> str:
+    """A word as Redis's MONITOR quotes it. Not by `ast.literal_eval`, which now and then fails in several threads."""
+
+    def unescaped(match: re.Match[bytes]) -> bytes:
+        return bytes([int(match[1], 16)]) if match[1] else _CONTROLS.get(match[2], match[2])
+
+    return _ESCAPE.sub(unescaped, word[1:-1].encode()).decode()
+
+
 class History:
     """Every change of every record while the block runs, as Redis's own MONITOR tells it."""
 
@@ -97,7 +107,7 @@ class History:
                 if words and words[0].lower() == '"ping"':
                     self._seen += 1
                 if len(words) > 2 and words[0] == '"HSET"' and ":task:" in words[1]:
-                    texts = [ast.literal_eval(f"b{word}").decode() for word in words[1:]]
+                    texts = [_unquoted(word) for word in words[1:]]
                     self._changes.append((texts[0], dict(zip(texts[1::2], texts[2::2], strict=True))))
 
     def _catch_up(self) -> None:
