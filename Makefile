@@ -1,7 +1,7 @@
 # Two commands matter: `make run` and `make test`. `make help` lists the rest.
 
 PYTHON ?= python3
-SEED ?= 1
+SEED ?= 17
 VENV := .venv
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input --require-hashes
@@ -21,7 +21,7 @@ help: ## List the commands
 		printf '  make %-8s %s\n' "$$name" "$$text"; done
 	@echo
 	@echo '  For run: HOST PORT (127.0.0.1:8000) DATA_DIR (var) REDIS_URL DEMO_PASSWORD; for all: PYTHON (python3)'
-	@echo '  For faults: SEED (1), which decides what is sent and what breaks'
+	@echo '  For faults: SEED (17), which decides what is sent and what breaks'
 	@echo '  Example: make run PORT=8001 DATA_DIR=var2'
 
 install: $(VENV)/.run ## Make .venv and install what runs

@@ -52,9 +52,9 @@ the records, so what is counted is all ours. `python -m bench.task_cost` measure
 - **bytes**: the record, and its share of its owner's list or of its group's sums, as `MEMORY USAGE` has it. They are
   kept for `PROGRESS_RETENTION`, a day; the record for ten minutes when nobody owned or watched the task.
 - A line of the log takes about 100 bytes more; at most 1 000 lines of 500 characters are kept per task.
-- What is not tracked (`track=False`, `PROGRESS_IGNORE`, not in `PROGRESS_TRACK`) costs nothing. What stands there all the
-  same is the worker's, whatever it runs: it looks for lost tasks every second, and says every three to which queues it
-  listens. A task that is silent gives a sign of life every three seconds.
+- What is not tracked (`track=False`, `PROGRESS_IGNORE`, not in `PROGRESS_TRACK`) costs nothing. What
+  stands there all the same is the worker's: it looks for lost tasks every second, and says every three to which
+  queues it listens. A task that is silent gives a sign of life every three seconds.
 - No row is written: what is known of tasks is in Redis only.
 """
 

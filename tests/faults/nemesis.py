@@ -20,6 +20,7 @@ from progress import key
 from progress.groups import snapshot
 from tests.processes import wait_until
 
+from .checker import FORGETS
 from .history import Fault
 from .rig import Rig
 
@@ -124,6 +125,11 @@ class Nemesis:
         self.done: list[Fault] = []
         self._rig, self._dice, self._hold = rig, dice, hold
         self._names: list[str] = []
+
+    @property
+    def has_forgotten(self) -> bool:
+        """True if the last fault was one after which Redis knows less than before."""
+        return bool(self.done) and self.done[-1].name in (*FORGETS, "failover to a replica that is behind")
 
     @property
     def kinds(self) -> int:

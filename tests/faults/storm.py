@@ -17,6 +17,8 @@ from .verdict import Line
 
 SETTLE: Final = 40.0  # seconds after the last fault: messages of killed workers come again, and then run
 KEPT: Final = 150  # tasks that are watched on after everybody has shown their end
+# Seconds after Redis has lost data: what is gone is put back by who still knows it. One thing at a time.
+AFTER_A_LOSS: Final = 16.0
 CALM: Final = 12.0  # seconds between two faults at the most, if the clients take so long to agree
 
 # task, steps, pause, keyword arguments; how often of 20
@@ -38,7 +40,8 @@ class Storm:
 
     def __init__(self, rig: Rig, sizes: Sizes, dice: random.Random) -> None:
         self.rig, self.sizes, self.dice = rig, sizes, dice
-        self.nemesis = Nemesis(rig, dice, sizes.hold)
+        # Dice of its own: what breaks when does not depend on how many tasks were sent meanwhile.
+        self.nemesis = Nemesis(rig, random.Random(dice.randrange(2**32)), sizes.hold)
         self.sent: list[str] = []
         self._notes = Notes(rig.oracle)
         self._open: set[str] = set()  # sent, and not yet agreed on
@@ -53,7 +56,8 @@ class Storm:
         while not self._enough(began):
             self._send()
             pause(1 / self.sizes.pace)
-            if self._agree() or time.monotonic() > struck + CALM:
+            calm = AFTER_A_LOSS if self.nemesis.has_forgotten else CALM
+            if (self._agree() and not self.nemesis.has_forgotten) or time.monotonic() > struck + calm:
                 self.nemesis.strike()
                 struck = time.monotonic()
                 # Somebody comes late, to the page of one task.
