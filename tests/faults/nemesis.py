@@ -20,7 +20,7 @@ from progress import key
 from progress.groups import snapshot
 from tests.processes import wait_until
 
-from .checker import FORGETS
+from .checker import FAILOVER, FORGETS
 from .history import Fault
 from .rig import Rig
 
@@ -98,7 +98,7 @@ FAULTS: Final[dict[str, Breakage]] = {
     "worker stopped": Breakage(lambda rig: rig.workers[0].suspend(), lambda rig: rig.workers[0].resume()),
     "Redis killed": Breakage(lambda rig: rig.redis.kill(), lambda rig: rig.redis.start() and None),
     "Redis killed with its data": Breakage(lambda rig: rig.redis.kill(), _start_empty),
-    "failover to a replica that is behind": Breakage(lambda rig: rig.fall_behind(), lambda rig: rig.fail_over()),
+    FAILOVER: Breakage(lambda rig: rig.fall_behind(), lambda rig: rig.fail_over()),
     "Redis stopped": Breakage(lambda rig: rig.redis.suspend(), lambda rig: rig.redis.resume()),
     "Redis emptied": Breakage(_redis(lambda client: client.flushall()), brief=True),
     "Redis slow": Breakage(_redis(lambda client: client.execute_command("CLIENT", "PAUSE", 2500)), brief=True),
@@ -129,7 +129,7 @@ class Nemesis:
     @property
     def has_forgotten(self) -> bool:
         """True if the last fault was one after which Redis knows less than before."""
-        return bool(self.done) and self.done[-1].name in (*FORGETS, "failover to a replica that is behind")
+        return bool(self.done) and self.done[-1].name in (*FORGETS, FAILOVER)
 
     @property
     def kinds(self) -> int:

@@ -150,6 +150,17 @@ def test_a_superseded_execution_that_is_shown_is_a_miss() -> None:
     assert checker.one_writer(history(done, *reversed(shown))).kept
 
 
+def test_only_an_end_that_a_failover_has_lost_is_excused() -> None:
+    """What ended while the replica heard of nothing may be forgotten; what ended before may not."""
+    back = [seen(5.1, 1, "SUCCESS", fraction=1.0), seen(20.0, 2, "LOST", fraction=0.5)]
+    during = (Fault(checker.FAILOVER, 4.0, 6.0),)
+    after = (Fault(checker.FAILOVER, 8.0, 9.0),)
+    for check in (checker.ends_once, checker.never_back):
+        assert not check(history([ran()], *back, faults=after)).kept
+        other = [seen(5.1, 1, "SUCCESS", id="other"), seen(5.2, 2, "SUCCESS", id="other")]
+        assert check(history([ran()], *back, *other, faults=during)).kept
+
+
 def test_a_task_that_was_sent_must_run() -> None:
     """Unless it was cancelled before a worker took it."""
     forgotten = History(GOOD.executions, GOOD.seen, sent=["task", "other"])
