@@ -104,7 +104,7 @@ class TaskRunAdmin(ModelAdmin):
             messages.error(request, f"The task could not be sent: {error}. Check the broker and try again.")
             return None
         key = snapshot.key(sent.id)
-        self.log_addition(request, TaskRun(key=key), f"Started {task.name}")
+        self.log_addition(request, TaskRun(task_id=key, name=task.name), f"Started {task.name}")
         if not options_of(task.name, task.run).track:
             messages.info(request, f"{task.name} was started. It is not tracked, so there is nothing to watch.")
         return key

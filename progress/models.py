@@ -1,29 +1,80 @@
-"""What Django's permissions hang on. The live record of a run is in Redis, not in this table."""
+"""The history: one row per run of a task, for staff. The live record of a run is in Redis, not in this table."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 from django.db import models
 
+from .snapshot import FINAL, State
+
 
 class TaskRun(models.Model):
-    """One run of a task. It has no table yet: the history comes with the recorder, under this very name.
+    """One run of a task, written by the recorder from what Redis says, never by whoever enqueues or runs tasks.
 
-    Its permissions are real: ``task_progress.view_taskrun``, ``cancel_taskrun`` and ``start_taskrun``.
+    A task id is usually used once. One that is used again ("nightly-report") has a row per run.
     """
 
-    key = models.CharField(primary_key=True, max_length=200)
+    task_id = models.CharField(max_length=200, help_text="The id, or its progress.key() if that is no safe name.")
+    run = models.PositiveIntegerField(default=1, help_text="Which use of this id it is.")
+    seq = models.BigIntegerField(default=0, help_text="Of the newest change that is written here.")
+    name = models.CharField(max_length=200)
+    title = models.CharField(max_length=300, blank=True)
+    owner = models.CharField(max_length=255, blank=True, help_text="Primary key of a user, as text.")
+    state = models.CharField(max_length=10, choices=[(state.value, state.value) for state in State])
+    attempt = models.PositiveIntegerField(default=0)
+    cancelled_by = models.CharField("asked to cancel", max_length=255, blank=True)
+    queue = models.CharField(max_length=200, blank=True)
+    worker = models.CharField(max_length=255, blank=True)
+    tree = models.CharField("workflow", max_length=200, blank=True)
+    parent = models.CharField(max_length=200, blank=True)
+    arguments = models.JSONField(
+        null=True, blank=True, help_text="See `progress.arguments.Arguments`; null: not known."
+    )
+    states = models.JSONField(
+        default=list, blank=True, help_text="How it went: [seq, µs since 1970, state, attempt]."
+    )
+    public = models.TextField(blank=True, help_text="The last snapshot as JSON, as everybody who may watch sees it.")
+    staff = models.TextField(blank=True, help_text="The last snapshot as JSON, as permitted staff see it.")
+    queued_at = models.DateTimeField()
+    started_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        managed = False
-        default_permissions = ("view",)
+        default_permissions = ("view", "delete")
         permissions: ClassVar = [
             ("cancel_taskrun", "Can cancel task runs"),
             ("start_taskrun", "Can start tasks"),
+            ("rerun_taskrun", "Can start task runs again"),
+            ("see_arguments_taskrun", "Can see the arguments of task runs"),
         ]
         verbose_name = "task run"
         verbose_name_plural = "task runs"
+        ordering = ("-queued_at", "-id")
+        get_latest_by = "queued_at"
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["task_id", "run"], name="task_progress_one_row_per_run")
+        ]
+        # Each is what a list is filtered by, then its order: no page reads more rows than it shows.
+        indexes: ClassVar = [
+            models.Index(fields=["-queued_at", "-id"], name="task_progress_newest"),
+            models.Index(fields=["state", "-queued_at", "-id"], name="task_progress_by_state"),
+            models.Index(fields=["name", "-queued_at", "-id"], name="task_progress_by_name"),
+            models.Index(fields=["owner", "-queued_at", "-id"], name="task_progress_by_owner"),
+            models.Index(fields=["tree", "-queued_at", "-id"], name="task_progress_by_tree"),
+        ]
 
     def __str__(self) -> str:
-        return self.key
+        return self.title or self.name or self.task_id
+
+    @property
+    def final(self) -> bool:
+        """True if it has ended. LOST and RETRY are no ends."""
+        return self.state in FINAL
+
+    def snapshot(self, *, staff: bool = False) -> dict[str, Any]:
+        """The last snapshot that was recorded, in the public or the staff view; {} if there is none."""
+        text = self.staff if staff else self.public
+        found: dict[str, Any] = json.loads(text) if text else {}
+        return found

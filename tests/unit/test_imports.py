@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parent.parent.parent / "progress"
 
 # From the ground up: a module imports from lower layers only, not from its own.
 LAYERS: list[set[str]] = [
-    {"counters", "exceptions", "installed", "native_thread", "patient_receiver", "watchdog", "pool", "reasons"},
+    {"counters", "exceptions", "installed", "native_thread", "patient_receiver", "watchdog", "pool", "reasons", "signals"},
     {"redis_url", "revoking"},
     {"conf", "pile", "redis_place", "snapshot"},
     {
