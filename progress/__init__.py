@@ -20,11 +20,13 @@ from .functions import advance, log, reporter, reset, stage, stages, track, upda
 from .groups import group_name
 from .options import options
 from .owners import owner
+from .redaction import HIDDEN
 from .reporter import Reporter
 from .snapshot import State, key
 from .tokens import watch_token
 
 __all__ = [
+    "HIDDEN",
     "InvalidReport",
     "InvalidToken",
     "ProgressError",

@@ -27,6 +27,7 @@ def with_progress(application: Application) -> Application:
 
     from .middleware import ViewerMiddleware
     from .origins import OriginCheck
+    from .recorder import with_recorder
     from .routing import websocket_urlpatterns
     from .servers import FlowControl
 
@@ -40,7 +41,7 @@ def with_progress(application: Application) -> Application:
         else:
             await application(scope, receive, send)
 
-    return with_sockets
+    return with_recorder(with_sockets)
 
 
 def below_script_name(scope: dict[str, Any]) -> str:

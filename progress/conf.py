@@ -6,7 +6,9 @@ Durations are in seconds. Nothing is read at import time, so ``override_settings
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any
 
 from django.conf import settings
@@ -69,8 +71,28 @@ class Settings:
 
     @property
     def PROGRESS_MAX_WATCHES(self) -> int:  # noqa: N802
-        """Tasks that one connection may watch."""
-        return int(getattr(settings, "PROGRESS_MAX_WATCHES", 500))
+        """Tasks that one connection may watch; 0 in the settings is no limit."""
+        return int(getattr(settings, "PROGRESS_MAX_WATCHES", 500)) or sys.maxsize
+
+    @property
+    def PROGRESS_MAX_CONNECTIONS(self) -> int:  # noqa: N802
+        """Connections that one user may have in one server process; 0 = no limit."""
+        return int(getattr(settings, "PROGRESS_MAX_CONNECTIONS", 20))
+
+    @property
+    def PROGRESS_MAX_JOINS(self) -> int:  # noqa: N802
+        """Connections that one user may open in a minute, in one server process; 0 = no limit."""
+        return int(getattr(settings, "PROGRESS_MAX_JOINS", 60))
+
+    @property
+    def PROGRESS_MAX_CONNECTIONS_PER_ADDRESS(self) -> int:  # noqa: N802
+        """Connections without session and token from one address, where proxies are trusted; 0 = no limit."""
+        return int(getattr(settings, "PROGRESS_MAX_CONNECTIONS_PER_ADDRESS", 100))
+
+    @property
+    def PROGRESS_TRUSTED_PROXIES(self) -> Sequence[IPv4Network | IPv6Network]:  # noqa: N802
+        """Addresses or networks of proxies whose ``X-Forwarded-For`` is believed."""
+        return [ip_network(each) for each in self._list("PROGRESS_TRUSTED_PROXIES", [])]
 
     @property
     def PROGRESS_ORIGINS(self) -> Sequence[str]:  # noqa: N802
@@ -81,6 +103,11 @@ class Settings:
     def PROGRESS_OWNER(self) -> Callable[..., Any] | None:  # noqa: N802
         """Function (or its dotted path) ``(task_name, headers) -> user or None``, asked when no request is known."""
         return self._function("PROGRESS_OWNER")
+
+    @property
+    def PROGRESS_REDACT(self) -> Callable[..., Any] | None:  # noqa: N802
+        """Function (or its dotted path) ``(task, what, name, value) -> value or HIDDEN``: what of a task is shown."""
+        return self._function("PROGRESS_REDACT")
 
     @property
     def PROGRESS_TASKS(self) -> Mapping[str, Mapping[str, Any]]:  # noqa: N802
@@ -104,6 +131,23 @@ class Settings:
         For processes that are started again when they leave.
         """
         return bool(getattr(settings, "PROGRESS_EXIT_WHEN_DEAF", False))
+
+    @property
+    def PROGRESS_RECORDER(self) -> str:  # noqa: N802
+        """Who writes the history: "server" (the processes that serve sockets), "command" (``manage.py record_runs``),
+        or "" = nobody, then nothing is kept for it in Redis either.
+        """
+        return str(getattr(settings, "PROGRESS_RECORDER", "server") or "")
+
+    @property
+    def PROGRESS_HISTORY_RETENTION(self) -> int:  # noqa: N802
+        """Seconds for which a run that has ended stays in the history (90 days); 0 = for ever."""
+        return int(getattr(settings, "PROGRESS_HISTORY_RETENTION", 90 * 24 * 3600) or 0)
+
+    @property
+    def PROGRESS_HISTORY_BACKLOG(self) -> int:  # noqa: N802
+        """Changes kept in Redis, about 1 KB each, while nobody writes them into the history; older ones are dropped."""
+        return int(getattr(settings, "PROGRESS_HISTORY_BACKLOG", 20_000))
 
     def _list(self, name: str, default: Sequence[str]) -> Sequence[str]:
         value = getattr(settings, name, default)

@@ -90,7 +90,7 @@ def _on_prerun(task_id: str, task: Any, args: Any, kwargs: Any, **_kwargs: Any) 
         name=task.name,
         exec=execution,
         options=options,
-        title=options.titled(task.run, args or (), kwargs or {}),
+        title=options.titled(task.run, args or (), kwargs or {}, task.name),
         **{**sending.lineage_of(request, str(task_id), options), "owner": _owner(task.name, request)},
         sent=str(request.get(sending.SENT) or ""),
         parent=sending.key_or_none(request.parent_id),
@@ -215,7 +215,7 @@ def _ended(job: Job, state: State, error: BaseException | None) -> Write:
         "state": str(state),
         **job.lineage,
         **Reporter(job).texts(State.PENDING),  # kept only if the record was lost
-        **outcome(job.options, error=error),
+        **outcome(job.options, task=job.name, error=error),
     }
     return Write("verdict", job.key, args)
 

@@ -5,17 +5,22 @@ Not promised: anything between two processes, lifetimes, or speed.
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from . import rules
+from .conf import conf
 from .record import TEXTS, Record, Status
 from .snapshot import iso
-from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
+from .store import LOG_LIMIT, MINE_LIMIT, Answer, Change, Expired, LogPage, Write
 from .workflow import Workflow, counted, move, wholes
+
+BACKLOG: Final = 10_000  # changes kept for a recorder that does not come
 
 
 def microseconds() -> int:
@@ -41,6 +46,8 @@ class MemoryStore:
         self._logs: dict[str, list[tuple[int, str, str, str]]] = {}
         self._queues: dict[str, int] = {}
         self._lines = 0
+        self._told = itertools.count(1)
+        self._changes: deque[Change] = deque(maxlen=BACKLOG)
 
     def write(self, write: Write) -> Answer:
         """Apply one write."""
@@ -50,6 +57,9 @@ class MemoryStore:
             if new is None or status is not Status.ACCEPTED:
                 return Answer(status, now, _head(new) if new else Record(state=""))
             self._records[write.key] = new
+            if conf.PROGRESS_RECORDER and rules.is_told(write.op, old, new):
+                arguments = str(write.args.get("arguments", ""))
+                self._changes.append(Change(str(next(self._told)), write.key, new, arguments))
             if old is None or new.run != old.run:
                 self._begin_run(write, new.owner, now)
             if old is not None and new.run != old.run:
@@ -170,3 +180,24 @@ class MemoryStore:
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
         """Like `logs`."""
         return self.logs(key, after, limit)
+
+    def open_changes(self) -> MemoryChanges:
+        """What happened to tasks since somebody read it."""
+        return MemoryChanges(self._changes)
+
+
+class MemoryChanges:
+    """The changes that a memory store keeps. There is one reader, and what it has read is gone."""
+
+    def __init__(self, kept: deque[Change]) -> None:
+        self._kept = kept
+
+    def read(self, limit: int, wait: float) -> list[Change]:
+        """The oldest changes. Does not wait for one."""
+        return [self._kept.popleft() for _ in range(min(limit, len(self._kept)))]
+
+    def done(self, changes: Sequence[Change]) -> None:
+        """Nothing: they are gone already."""
+
+    def close(self) -> None:
+        """Nothing."""

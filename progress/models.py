@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final, NamedTuple
 
 from django.db import models
 
 from .snapshot import FINAL, State
+
+CANCELLING: Final = "CANCELLING"  # in a row's `states`: somebody asked to cancel
+
+
+class Step(NamedTuple):
+    """A state that a run came into."""
+
+    at: dt.datetime
+    state: str  # of `State`, or "CANCELLING"
+    attempt: int
 
 
 class TaskRun(models.Model):
@@ -72,6 +83,17 @@ class TaskRun(models.Model):
     def final(self) -> bool:
         """True if it has ended. LOST and RETRY are no ends."""
         return self.state in FINAL
+
+    @property
+    def timeline(self) -> list[Step]:
+        """The states that it came into, in order, each once."""
+        steps: list[Step] = []
+        seen: tuple[str, int] | None = None  # a wish to cancel is told with the state that it found
+        for _, at, state, attempt in self.states:
+            if (state, attempt) != seen:
+                steps.append(Step(dt.datetime.fromtimestamp(at / 1_000_000, dt.UTC), state, attempt))
+            seen = seen if state == CANCELLING else (state, attempt)
+        return steps
 
     def snapshot(self, *, staff: bool = False) -> dict[str, Any]:
         """The last snapshot that was recorded, in the public or the staff view; {} if there is none."""

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from string import Formatter
 from typing import Any, Final, TypeVar
 
 from django.core.signals import setting_changed
 
 from .conf import conf
 from .exceptions import ProgressError
+from .redaction import redact
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,16 +36,25 @@ class Options:
     runnable: bool = False  # staff may start it from the admin and the command line
     weight: float = 1  # how much it counts among its siblings, 0.001 … 1 000 000
     stall_after: float | None = None  # s without a sign of life after which pages say so; None = they decide
+    history: bool = True  # its runs are kept in the table of runs
+    store_arguments: bool = True  # with what they were called with, as far as that is not hidden
     capture_logs: str = ""  # level from which what its logger says goes into its log, too; "" = nothing does
 
-    def titled(self, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
-        """The title with the arguments filled in; as it stands where that does not work."""
+    def titled(
+        self, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any], task: str = ""
+    ) -> str:
+        """The title with the arguments filled in; as it stands where that does not work.
+
+        What `redaction` hides of the task of that name is not in it.
+        """
         if "{" not in self.title or function is None:
             return self.title
         try:
             bound = inspect.signature(function).bind(*args, **kwargs)
             bound.apply_defaults()
-            return self.title.format(**bound.arguments)
+            used = {re.split(r"[.\[]", field)[0] for _, field, _, _ in Formatter().parse(self.title) if field}
+            shown = {name: redact(task, "argument", name, bound.arguments[name]) for name in used}
+            return self.title.format(**shown)
         except Exception:  # noqa: BLE001 (arguments format themselves; a title is not worth a task)
             return self.title
 
@@ -125,7 +137,10 @@ def _is_between(low: float, high: float) -> Callable[[Any], bool]:
 _FORMS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
     "title": ("a text", _is_text),
     "unit": ("a text", _is_text),
-    **dict.fromkeys(("track", "cancellable", "show_error", "show_result", "runnable"), ("True or False", _is_bool)),
+    **dict.fromkeys(
+        ("track", "cancellable", "show_error", "show_result", "runnable", "history", "store_arguments"),
+        ("True or False", _is_bool),
+    ),
     "weight": ("a number from 0.001 to 1000000", _is_between(0.001, 1_000_000)),
     "stall_after": (
         "a number of seconds from 1 to 604800 (a week), or None",

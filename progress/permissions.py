@@ -19,6 +19,8 @@ from .tokens import WatchToken
 VIEW: Final = "task_progress.view_taskrun"
 CANCEL: Final = "task_progress.cancel_taskrun"
 START: Final = "task_progress.start_taskrun"
+RERUN: Final = "task_progress.rerun_taskrun"
+ARGUMENTS: Final = "task_progress.see_arguments_taskrun"
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,6 +62,7 @@ class Record:
     unserved: int = 0  # 1: no worker listens to that queue
     leased_until: int = 0  # whoever runs it promised a sign of life by then; 0 = nobody promised any
     live_state: str = ""  # what LOST hides
+    history: int = 0  # 1: the recorder is told of its changes
     # Of the tasks that it sent itself: how many, how many have ended, how many of these failed, and their sums.
     parts_known: int = 0
     parts_ended: int = 0

@@ -19,6 +19,7 @@ from .conf import conf
 from .exceptions import StoreUnavailable
 from .log_pages import log_page
 from .record import Record, Status
+from .redis_changes import RedisChanges
 from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, RedisClients
 from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
 from .workflow import Workflow
@@ -130,6 +131,8 @@ class RedisStore(RedisClients):
         retention = conf.PROGRESS_RETENTION
         flat += ("ttl_live", LIVE_LIFETIME, "ttl_ended", retention)
         flat += ("ttl_forgotten", min(FORGOTTEN_LIFETIME, retention), "mine_limit", MINE_LIMIT)
+        if conf.PROGRESS_RECORDER:
+            flat += ("changes_max", conf.PROGRESS_HISTORY_BACKLOG)
         return flat
 
     # --- Reading -------------------------------------------------------------------------------------------
@@ -218,6 +221,10 @@ class RedisStore(RedisClients):
         """Like `mine`."""
         name = f"{self.prefix}:mine:{owner}"
         return [raw.decode() for raw in await _waited(self.aclient().zrevrange(name, 0, limit - 1))]
+
+    def open_changes(self) -> RedisChanges:
+        """What happened to tasks, for one recorder, by connections of its own."""
+        return RedisChanges(self.url, self.prefix)
 
     # --- Log lines -----------------------------------------------------------------------------------------
 

@@ -54,7 +54,11 @@ class Job:
     def lineage(self) -> dict[str, Any]:
         """Whose it is and what it is counted in, as the record's rules take it."""
         told: dict[str, Any] = {"owner": self.owner, "tree": self.tree, "group": self.group, "part_of": self.part_of}
-        return told if self.weight == 1 else {**told, "weight": max(1, round(self.weight * UNIT))}
+        if self.weight != 1:
+            told["weight"] = max(1, round(self.weight * UNIT))
+        if self.options.history:
+            told["history"] = 1
+        return told
 
 
 class Reporter(Counting):
@@ -173,7 +177,7 @@ class Reporter(Counting):
             "body": body + self._stages_json(snapshot.SNAPSHOT_BYTES - snapshot.REST_BYTES - taken),
             "public": public,
             "staff": staff,
-            **(outcome(job.options, result=self.result, error=self.error) if ended else {}),
+            **(outcome(job.options, task=job.name, result=self.result, error=self.error) if ended else {}),
         }
 
     def _body(self) -> dict[str, Any]:

@@ -43,10 +43,10 @@ def _outcome(told: dict[str, Any], state: State, result: Any) -> dict[str, str]:
     task = current_app.tasks.get(name)
     options = options_of(name, None if task is None else task.run)
     if state is State.SUCCESS:
-        return outcome(options, result=result)
+        return outcome(options, task=name, result=result)
     # What Celery raises for a revoked task is no reason that anybody gave.
     error = result if state is State.FAILURE and isinstance(result, BaseException) else None
-    return outcome(options, error=error)
+    return outcome(options, task=name, error=error)
 
 
 def _microseconds(moment: Any) -> int:

@@ -44,12 +44,19 @@ def apply(old: Record | None, op: str, args: Mapping[str, Any], now: int) -> tup
     - ``cancel``: by
     - ``watch``: span (µs from now)
 
-    Lineage is owner, tree, group, part_of and weight.
+    Lineage is owner, tree, group, part_of, weight and history.
     """
     status, new = _OPERATIONS[op](old, args, now)
     if status is Status.ACCEPTED and new is not None:
         new = replace(new, share=_share(old, new))
     return status, new
+
+
+def is_told(op: str, old: Record | None, new: Record) -> bool:
+    """True if the recorder is to hear of an accepted write: of everything but how far a task is."""
+    told = ("state", "run", "attempt", "control")
+    changed = old is None or any(getattr(old, name) != getattr(new, name) for name in told)
+    return bool(new.history) and (op == "queue" or changed)
 
 
 def _share(old: Record | None, new: Record) -> int:
@@ -75,6 +82,7 @@ def _lineage(args: Mapping[str, Any]) -> dict[str, Any]:
         "group": args.get("group", ""),
         "part_of": args.get("part_of", ""),
         "weight": args.get("weight", UNIT),
+        "history": args.get("history", 0),
     }
 
 
@@ -242,7 +250,10 @@ def _restore(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Sta
 
 
 _KEPT_OF_RUN: Final = ("attempt", "run", "queued_at", "started_at", "updated_at", "finished_at")
-_KEPT_OF_LOST: Final = ("owner", "tree", "group", "part_of", "weight", "exec", "fence", "n", "process", "terminable")
+_KEPT_OF_LOST: Final = (
+    *("owner", "tree", "group", "part_of", "weight", "history"),
+    *("exec", "fence", "n", "process", "terminable"),
+)
 
 
 def _unserved(old: Record | None, args: Mapping[str, Any], now: int) -> tuple[Status, Record | None]:

@@ -14,6 +14,8 @@ from typing import Any, Final
 from celery import current_app
 
 from . import groups, snapshot
+from .arguments import kept
+from .conf import conf
 from .exceptions import StoreUnavailable
 from .options import Options, options_of
 from .owners import owner_of_sending
@@ -64,11 +66,12 @@ def before_task_publish(
     if not again or SENT not in headers:
         headers[SENT] = os.urandom(8).hex()
     headers.setdefault(PART_OF, _sender_of(snapshot.key(str(headers["id"])), parent))
-    title = options.titled(function, args, kwargs)
+    title = options.titled(function, args, kwargs, sender)
     job = _job({**headers, "group": group}, sender, options, title)
     try:
         queue = _queue_name(declare, exchange, routing_key)
-        answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")), queue=queue)
+        told = _told_to_recorder(job, function, args or (), kwargs or {})
+        answer = _queue(job, again=again, scheduled_for=snapshot.utc(headers.get("eta")), queue=queue, arguments=told)
         # A step that was declared with its workflow has been counted then, and so have those after it.
         declared = job.tree != job.key and not answer.moved
         if answer.accepted and not declared:
@@ -76,6 +79,11 @@ def before_task_publish(
                 _queue(*step)
     except StoreUnavailable as error:
         logger.debug("Task %s is sent without a record: %s", sender, error)
+
+
+def _told_to_recorder(job: Job, function: Any, args: Any, kwargs: Any) -> str:
+    wanted = job.options.history and job.options.store_arguments and conf.PROGRESS_RECORDER
+    return kept(job.name, function, args, kwargs) if wanted else ""
 
 
 def _queue_name(declare: Any, exchange: Any, routing_key: Any) -> str:
@@ -107,7 +115,12 @@ def _sender_of(key: str, parent: Reporter) -> str:
 
 
 def _queue(
-    job: Job, waits: str = "", again: bool = False, scheduled_for: str | None = None, queue: str = ""
+    job: Job,
+    waits: str = "",
+    again: bool = False,
+    scheduled_for: str | None = None,
+    queue: str = "",
+    arguments: str = "",
 ) -> Answer:
     waiting = Reporter(job)
     waiting.scheduled_for = scheduled_for
@@ -116,6 +129,8 @@ def _queue(
         args["waits"] = waits
     if again:
         args["again"] = "1"
+    if arguments:
+        args["arguments"] = arguments
     answer = get_store().write(Write("queue", job.key, args))
     if answer.status is Status.ACCEPTED:
         publisher = get_publisher()
@@ -140,7 +155,7 @@ def _declared(embed: Mapping[str, Any], job: Job, *, body_too: bool) -> Iterator
         function = function_of(name)
         options = options_of(name, function)
         if options.track:
-            title = options.titled(function, step.get("args") or (), step.get("kwargs") or {})
+            title = options.titled(function, step.get("args") or (), step.get("kwargs") or {}, name)
             declared = Job(
                 key=snapshot.key(task_id),
                 name=name,

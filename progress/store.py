@@ -72,6 +72,29 @@ class LogPage(NamedTuple):
     truncated: bool
 
 
+class Change(NamedTuple):
+    """Something that the recorder is to write down: the record as it was then. `id` orders what a store tells.
+
+    `arguments` is JSON, as `arguments.kept` gives it; "" where they were not told with this change.
+    """
+
+    id: str
+    key: str
+    record: Record
+    arguments: str
+
+
+class Changes(Protocol):
+    """What happened to tasks, told to one of several readers, again to another if it does not say `done`.
+
+    All methods raise `StoreUnavailable` when Redis does not answer.
+    """
+
+    def read(self, limit: int, wait: float) -> list[Change]: ...
+    def done(self, changes: Sequence[Change]) -> None: ...
+    def close(self) -> None: ...
+
+
 class Expired(NamedTuple):
     """Keys of records whose lease has run out, at the time `now` (µs)."""
 
@@ -100,6 +123,7 @@ class Store(Protocol):
     async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str: ...
     def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...
+    def open_changes(self) -> Changes: ...
 
 
 def get_store() -> Store:

@@ -20,6 +20,7 @@ LINEAGE = {
     "group": WHOLES,
     "part_of": st.sampled_from(["", "sender"]),
     "weight": st.sampled_from([500_000, 3_000_000]),
+    "history": st.integers(0, 1),
 }
 
 

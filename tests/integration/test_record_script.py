@@ -10,8 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from progress.record import Record, Status
+from progress.redis_changes import RedisChanges
 from progress.redis_store import RedisStore
-from progress.rules import apply
+from progress.rules import apply, is_told
 from progress.store import Write, get_store
 from tests.record_operations import operations, resolve
 
@@ -20,16 +21,25 @@ FIXTURES_STAY = [HealthCheck.function_scoped_fixture]
 
 @settings(max_examples=400, deadline=None, suppress_health_check=FIXTURES_STAY)
 @given(history=st.lists(operations(), max_size=15))
-def check(store: RedisStore, seen: Counter[tuple[str, Status]], history: list[tuple[str, dict[str, Any]]]) -> None:
+def check(
+    store: RedisStore,
+    changes: RedisChanges,
+    seen: Counter[tuple[str, Status]],
+    history: list[tuple[str, dict[str, Any]]],
+) -> None:
     """Write `history` to Redis and to the model, at the times that Redis answered."""
     key = f"task-{seen.total()}"
     record: Record | None = None
     fences: list[int] = []
     seqs: list[int] = []
+    told: list[Record] = []
     for op, arguments in history:
         args = resolve(arguments, fences, seqs)
         answer = store.write(Write(op, key, args))
+        before = record
         status, record = apply(record, op, args, answer.now)
+        if status is Status.ACCEPTED and record is not None and is_told(op, before, record):
+            told.append(record)
         seen[op, status] += 1
         assert answer.status == status, (op, args)
         assert store.load(key) == record, (op, args, status)
@@ -40,6 +50,10 @@ def check(store: RedisStore, seen: Counter[tuple[str, Status]], history: list[tu
             seqs.append(record.seq)
             fences.append(record.fence)
     seen["history", Status.SAME] += 1
+    heard = changes.read(100, 0)
+    changes.done(heard)
+    assert [change.record for change in heard] == told
+    assert {change.key for change in heard} <= {key}
 
 
 def test_script_and_model_agree_on_every_write_of_any_history(redis_url: str) -> None:
@@ -47,7 +61,9 @@ def test_script_and_model_agree_on_every_write_of_any_history(redis_url: str) ->
     store = get_store()
     assert isinstance(store, RedisStore)
     seen: Counter[tuple[str, Status]] = Counter()
-    check(store, seen)
+    changes = store.open_changes()
+    check(store, changes, seen)
+    changes.close()
     met = {status for _, status in seen}
     # A key that holds something else is the store's finding, not the script's.
     expected = set(Status) - {Status.DAMAGED}

@@ -475,3 +475,17 @@ def test_the_kit_is_a_list() -> None:
     """Its public names, each with a promise."""
     assert testing.__all__ == sorted(testing.__all__, key=lambda name: (name[0].islower(), name))
     assert all(getattr(testing, name).__doc__ for name in testing.__all__)
+
+
+@pytest.mark.django_db
+def test_record_runs_writes_the_history_of_a_test() -> None:
+    """A site tests what it does with `run_finished` without a server."""
+    from progress.models import TaskRun
+    from progress.testing import record_runs
+    from tests import jobs
+
+    with in_memory():
+        jobs.quick.apply()
+        assert record_runs() > 0
+        assert record_runs() == 0
+    assert list(TaskRun.objects.values_list("name", "state")) == [("tests.jobs.quick", "SUCCESS")]

@@ -3,25 +3,27 @@
 -- KEYS[1]  the record's hash, <prefix>:task:<key>. What it is counted in is named in the record itself, so the keys
 --          of those are built here: <prefix>:tree:<…> of its workflow and group, <prefix>:task:<…> of its sender
 -- ARGV     operation, then name, value, name, value, …  (the arguments that rules.apply documents, and
---          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds, and mine_limit: tasks remembered per user)
+--          ttl_live, ttl_ended, ttl_forgotten: lifetimes in seconds, mine_limit: tasks remembered per user,
+--          changes_max: changes kept for the recorder, arguments: what the task was called with, for it alone)
 -- returns  status, Redis time (µs), the head of the record as it is now (names in HEAD), then the state it was in
 --          before, whether it was counted in another state than before (1 or 0), and the seq of its sender's record
 --          if that was changed (or 0)
 --
 -- Beside the record it keeps <prefix>:leases (a record's key → until when a sign of life was promised), and when a
 -- run begins it lists the task in its owner's <prefix>:mine:<…> and, if it is queued, empties <prefix>:log:<…>.
+-- What the recorder is to hear of goes into the stream <prefix>:changes, whole: it need not be there when it happens.
 --
 -- Numbers are written with %.0f: tostring() and cjson lose the last digits of a seq.
 
 local HEAD = {'seq', 'exec', 'fence', 'n', 'attempt', 'run', 'state', 'control', 'watched_until',
               'queued_at', 'started_at', 'updated_at', 'finished_at', 'owner', 'tree', 'group', 'part_of',
               'weight', 'share', 'waits', 'process', 'terminable', 'sent', 'queue', 'unserved', 'leased_until',
-              'live_state', 'parts_known', 'parts_ended', 'parts_failed', 'parts_weight', 'parts_done'}
+              'live_state', 'history', 'parts_known', 'parts_ended', 'parts_failed', 'parts_weight', 'parts_done'}
 local UNIT = 1000000
 local NUMBERS = {seq = 0, fence = 0, n = 0, attempt = 0, run = 1, watched_until = 0,
                  queued_at = 0, started_at = 0, updated_at = 0, finished_at = 0, weight = UNIT, share = 0,
                  parts_known = 0, parts_ended = 0, parts_failed = 0, parts_weight = 0, parts_done = 0,
-                 terminable = 0, unserved = 0, leased_until = 0}
+                 terminable = 0, unserved = 0, leased_until = 0, history = 0}
 local TEXTS = {'fraction', 'body', 'public', 'staff', 'outcome', 'outcome_staff'}
 local FAILED = {FAILURE = true, REJECTED = true}
 local MEMBERS = 200
@@ -52,7 +54,7 @@ local function next_seq() return math.max(old.seq + 1, num('seen', 0) + 1, now) 
 
 local function with_lineage(changes)
   for _, name in ipairs({'owner', 'tree', 'group', 'part_of'}) do changes[name] = a[name] or '' end
-  changes.weight = num('weight', UNIT)
+  changes.weight, changes.history = num('weight', UNIT), num('history', 0)
   return changes
 end
 
@@ -298,6 +300,15 @@ local function begin_run()
   redis.call('EXPIRE', name, a.ttl_live)
 end
 
+local function tell_recorder()
+  if old.history == 0 or not a.changes_max then return end
+  local changed = not exists or op == 'queue'
+  for _, name in ipairs({'state', 'run', 'attempt', 'control'}) do changed = changed or old[name] ~= before[name] end
+  if not changed then return end
+  redis.call('XADD', prefix .. ':changes', 'MAXLEN', '~', a.changes_max, '*',
+             'key', task, 'arguments', a.arguments or '', unpack(redis.call('HGETALL', key)))
+end
+
 local status, changes = operations[op]()
 local moved, sender_seq = false, 0
 if changes then
@@ -322,6 +333,7 @@ if changes then
     moved = count_in_tree(old.group) or moved
   end
   if old.part_of ~= '' then sender_seq = count_in_sender(old.part_of) end
+  tell_recorder()
 end
 list_lease()
 
