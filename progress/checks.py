@@ -21,7 +21,7 @@ POSITIVE = (
     "PROGRESS_IDLE_INTERVAL",
     "PROGRESS_SWEEP_INTERVAL",
     "PROGRESS_RETENTION",
-    "PROGRESS_MAX_WATCHES",
+    "PROGRESS_HISTORY_BACKLOG",
 )
 AUTH_MIDDLEWARE = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
@@ -113,6 +113,7 @@ def check_settings(**_kwargs: Any) -> list[CheckMessage]:
         return found
     return [
         *_check_store(),
+        *_check_recorder(),
         *_check_redis_url(),
         *_check_numbers(),
         *_check_prefix(),
@@ -125,6 +126,22 @@ def _check_store() -> list[CheckMessage]:
     if conf.PROGRESS_STORE in ("redis", "memory"):
         return []
     return [Error('PROGRESS_STORE must be "redis" or "memory".', hint='Use "redis".', id="task_progress.E006")]
+
+
+def _check_recorder() -> list[CheckMessage]:
+    found: list[CheckMessage] = []
+    if conf.PROGRESS_RECORDER not in ("server", "command", ""):
+        hint = 'Use "server", "command" (then run manage.py record_runs) or "" for no history.'
+        found.append(
+            Error(f"PROGRESS_RECORDER cannot be {conf.PROGRESS_RECORDER!r}.", hint=hint, id="task_progress.E022")
+        )
+    if conf.PROGRESS_HISTORY_RETENTION < 0:
+        found.append(
+            Error(
+                "PROGRESS_HISTORY_RETENTION must not be less than 0.", hint="0 is for ever.", id="task_progress.E023"
+            )
+        )
+    return found
 
 
 def _check_redis_url() -> list[CheckMessage]:
@@ -165,13 +182,13 @@ def _check_prefix() -> list[CheckMessage]:
 
 
 def _check_origins() -> list[CheckMessage]:
-    wrong = [origin for origin in conf.PROGRESS_ORIGINS if "*" in origin or "://" not in origin]
+    wrong = [each for each in conf.PROGRESS_ORIGINS if "*" in each or "://" not in each or each.count("/") > 2]
     found: list[CheckMessage] = []
     if wrong and "PROGRESS_ORIGINS" in dir(settings):
         found.append(
             Error(
                 f"PROGRESS_ORIGINS must list whole origins, got {', '.join(map(repr, wrong))}.",
-                hint="Write each as scheme://host[:port], without wildcards.",
+                hint="Write each as scheme://host[:port], without wildcards and without a slash at the end.",
                 id="task_progress.E009",
             )
         )

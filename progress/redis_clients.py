@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import weakref
-from typing import Final
+from typing import Any, Final
 
 import redis
 import redis.asyncio
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from . import redis_place
+from .exceptions import StoreUnavailable
+
+logger = logging.getLogger(__name__)
 
 WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
 READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
@@ -69,3 +74,21 @@ class RedisClients:
         client = self._loops.pop(asyncio.get_running_loop(), None)
         if client is not None:
             await client.aclose()
+
+
+def answer_or_raise(reply: Any) -> Any:
+    """None for a key that holds something else than we put there; any other error is Redis's own."""
+    if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
+        logger.warning("A key of progress holds something else; whoever wrote it should use another prefix")
+        return None
+    if isinstance(reply, RedisError):
+        raise StoreUnavailable(f"Redis refused: {reply}") from reply
+    return reply
+
+
+async def waited(call: Any) -> Any:
+    """What `call` answers. Raises `StoreUnavailable` when Redis does not."""
+    try:
+        return await call
+    except RedisError as error:
+        raise StoreUnavailable(f"Redis did not answer: {error}") from error

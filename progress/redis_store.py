@@ -1,4 +1,4 @@
-"""Records in Redis: one hash per task, changed by `record.lua` only; beside it a user's tasks and log lines."""
+"""Records in Redis: one hash per task, changed by `record.lua` only; beside it a user's tasks."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from . import record
 from .breaker import Breaker
 from .conf import conf
 from .exceptions import StoreUnavailable
-from .log_pages import log_page
 from .record import Record, Status
 from .redis_changes import RedisChanges
-from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, RedisClients
-from .store import LOG_LIMIT, MINE_LIMIT, Answer, Expired, LogPage, Write
+from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, answer_or_raise, waited
+from .redis_logs import RedisLogs
+from .store import LIVE_LIFETIME, MINE_LIMIT, Answer, Expired, Write
 from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
@@ -48,19 +48,15 @@ redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', string.format('%.0f', now))
 redis.call('EXPIRE', KEYS[1], ARGV[2])
 """
 
-LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
 
 
-class RedisStore(RedisClients):
+class RedisStore(RedisLogs):
     """Records in Redis, one hash each. Safe to use from any thread, after a fork, and from several loops."""
 
     def __init__(self, url: str, prefix: str) -> None:
-        super().__init__(url)
-        self.prefix = prefix
+        super().__init__(url, prefix)
         self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
-        # Reads have one of their own: they are more patient, and what is slow for a write is no reason not to read.
-        self.read_breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     # --- Writing -------------------------------------------------------------------------------------------
 
@@ -88,21 +84,10 @@ class RedisStore(RedisClients):
         try:
             return call()
         except ResponseError as error:
-            return _answer_or_raise(error)
+            return answer_or_raise(error)
         except RedisError as error:
             self.breaker.trip()
             raise StoreUnavailable(f"Redis did not answer in {WRITE_TIMEOUT} s: {error}") from error
-
-    def _read(self, call: Callable[[], Any]) -> Any:
-        """The answer to a call of a page. Only the first one waits for a Redis that is away: a page that shows a task
-        may be inside of a transaction, and others wait for that.
-        """
-        self.read_breaker.check()
-        try:
-            return call()
-        except RedisError as error:
-            self.read_breaker.trip()
-            raise StoreUnavailable(f"Redis did not answer: {error}") from error
 
     async def awrite_many(self, writes: Sequence[Write]) -> list[Answer]:
         """Apply writes in one round trip. Raises `StoreUnavailable`; then any of them may have happened."""
@@ -110,17 +95,17 @@ class RedisStore(RedisClients):
         replies = await self._apipeline(client, writes)
         missing = [index for index, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
         if missing:
-            await _waited(client.script_load(SCRIPT))
+            await waited(client.script_load(SCRIPT))
             again = await self._apipeline(client, [writes[index] for index in missing])
             for index, reply in zip(missing, again, strict=True):
                 replies[index] = reply
-        return [_answer(_answer_or_raise(reply)) for reply in replies]
+        return [_answer(answer_or_raise(reply)) for reply in replies]
 
     async def _apipeline(self, client: redis.asyncio.Redis, writes: Sequence[Write]) -> list[Any]:
         pipe = client.pipeline(transaction=False)
         for write in writes:
             pipe.evalsha(SHA, *self._arguments(write))
-        replies: list[Any] = await _waited(pipe.execute(raise_on_error=False))
+        replies: list[Any] = await waited(pipe.execute(raise_on_error=False))
         return replies
 
     def _arguments(self, write: Write) -> list[Any]:
@@ -147,15 +132,15 @@ class RedisStore(RedisClients):
         for key in keys:
             pipe.hgetall(f"{self.prefix}:task:{key}")
         replies = self._read(lambda: pipe.execute(raise_on_error=False))
-        return [_record(_answer_or_raise(reply)) for reply in replies]
+        return [_record(answer_or_raise(reply)) for reply in replies]
 
     async def aload_many(self, keys: Sequence[str]) -> list[Record | None]:
         """Like `load_many`."""
         pipe = self.aclient().pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:task:{key}")
-        replies = await _waited(pipe.execute(raise_on_error=False))
-        return [_record(_answer_or_raise(reply)) for reply in replies]
+        replies = await waited(pipe.execute(raise_on_error=False))
+        return [_record(answer_or_raise(reply)) for reply in replies]
 
     def load_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
         """The sums over the workflows of `keys`, None where there are none."""
@@ -163,15 +148,15 @@ class RedisStore(RedisClients):
         for key in keys:
             pipe.hgetall(f"{self.prefix}:tree:{key}")
         replies = self._read(lambda: pipe.execute(raise_on_error=False))
-        return [_workflow(_answer_or_raise(reply)) for reply in replies]
+        return [_workflow(answer_or_raise(reply)) for reply in replies]
 
     async def aload_workflows(self, keys: Sequence[str]) -> list[Workflow | None]:
         """Like `load_workflows`."""
         pipe = self.aclient().pipeline(transaction=False)
         for key in keys:
             pipe.hgetall(f"{self.prefix}:tree:{key}")
-        replies = await _waited(pipe.execute(raise_on_error=False))
-        return [_workflow(_answer_or_raise(reply)) for reply in replies]
+        replies = await waited(pipe.execute(raise_on_error=False))
+        return [_workflow(answer_or_raise(reply)) for reply in replies]
 
     def now(self) -> int:
         """The time by Redis's clock, in µs."""
@@ -183,20 +168,20 @@ class RedisStore(RedisClients):
 
     async def aexpired(self, limit: int) -> Expired:
         """Up to `limit` records whose lease has run out, the oldest first."""
-        reply = await _waited(self.aclient().eval(EXPIRED, 1, f"{self.prefix}:leases", limit))
+        reply = await waited(self.aclient().eval(EXPIRED, 1, f"{self.prefix}:leases", limit))
         now, *keys = reply
         return Expired(int(now), [key.decode() for key in keys])
 
     async def aunlist(self, keys: Sequence[str]) -> None:
         """Look for no sign of life of these any more."""
         if keys:
-            await _waited(self.aclient().zrem(f"{self.prefix}:leases", *keys))
+            await waited(self.aclient().zrem(f"{self.prefix}:leases", *keys))
 
     async def alisten(self, queues: Iterable[str], seconds: float) -> None:
         """Say that somebody listens to `queues` for so long from now."""
         name = f"{self.prefix}:queues"
         if queues := list(queues):
-            await _waited(self.aclient().eval(LISTEN, 1, name, int(seconds * 1_000_000), LIVE_LIFETIME, *queues))
+            await waited(self.aclient().eval(LISTEN, 1, name, int(seconds * 1_000_000), LIVE_LIFETIME, *queues))
 
     async def alistened(self, queues: Sequence[str]) -> set[str]:
         """Those of `queues` that somebody listens to."""
@@ -205,7 +190,7 @@ class RedisStore(RedisClients):
         pipe = self.aclient().pipeline(transaction=False)
         pipe.time()
         pipe.zmscore(f"{self.prefix}:queues", list(queues))
-        (seconds, micro), until = await _waited(pipe.execute())
+        (seconds, micro), until = await waited(pipe.execute())
         now = seconds * 1_000_000 + micro
         return {queue for queue, end in zip(queues, until, strict=True) if end is not None and end > now}
 
@@ -220,57 +205,11 @@ class RedisStore(RedisClients):
     async def amine(self, owner: str, limit: int = 50) -> list[str]:
         """Like `mine`."""
         name = f"{self.prefix}:mine:{owner}"
-        return [raw.decode() for raw in await _waited(self.aclient().zrevrange(name, 0, limit - 1))]
+        return [raw.decode() for raw in await waited(self.aclient().zrevrange(name, 0, limit - 1))]
 
     def open_changes(self) -> RedisChanges:
         """What happened to tasks, for one recorder, by connections of its own."""
         return RedisChanges(self.url, self.prefix)
-
-    # --- Log lines -----------------------------------------------------------------------------------------
-
-    async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str:
-        """Append (level, text) lines to the task's log; the answer is the cursor of the last, "" if there is none.
-
-        The log of an ended task lives as long as its record.
-        """
-        name = f"{self.prefix}:log:{key}"
-        pipe = self.aclient().pipeline(transaction=False)
-        for level, text in lines:
-            pipe.xadd(name, {"level": level, "text": text}, maxlen=LOG_LIMIT, approximate=False)
-        pipe.expire(name, conf.PROGRESS_RETENTION if ended else LIVE_LIFETIME)
-        replies = await _waited(pipe.execute(raise_on_error=False))
-        cursor = _answer_or_raise(replies[-2]) if lines else None
-        return cursor.decode() if cursor else ""
-
-    def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
-        """Lines after the cursor `after` (None: the newest `limit`)."""
-        pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
-        self._read_logs(pipe, key, after, limit)
-        return log_page(self._read(pipe.execute), after, limit)
-
-    async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
-        """Like `logs`."""
-        pipe = self.aclient().pipeline(transaction=False)
-        self._read_logs(pipe, key, after, limit)
-        return log_page(await _waited(pipe.execute()), after, limit)
-
-    def _read_logs(self, pipe: Any, key: str, after: str | None, limit: int) -> None:
-        name = f"{self.prefix}:log:{key}"
-        if after is None:
-            pipe.xrevrange(name, count=limit)
-        else:
-            pipe.xrange(name, min=f"({after}", count=limit)
-        pipe.xrange(name, count=1)
-
-
-def _answer_or_raise(reply: Any) -> Any:
-    """None for a key that holds something else than we put there; any other error is Redis's own."""
-    if isinstance(reply, ResponseError) and "WRONGTYPE" in str(reply):
-        logger.warning("A key of progress holds something else; whoever wrote it should use another prefix")
-        return None
-    if isinstance(reply, RedisError):
-        raise StoreUnavailable(f"Redis refused: {reply}") from reply
-    return reply
 
 
 def _answer(reply: Sequence[bytes] | None) -> Answer:
@@ -299,10 +238,3 @@ def _workflow(stored: Mapping[bytes, bytes] | None) -> Workflow | None:
     except ValueError:
         logger.warning("The sums of a workflow are damaged and are taken for missing")
         return None
-
-
-async def _waited(call: Any) -> Any:
-    try:
-        return await call
-    except RedisError as error:
-        raise StoreUnavailable(f"Redis did not answer: {error}") from error

@@ -18,6 +18,7 @@ from .workflow import Workflow
 
 MINE_LIMIT: Final = 500  # tasks remembered per user
 LOG_LIMIT: Final = 1000  # lines per task
+LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by every accepted write
 
 
 class Write(NamedTuple):

@@ -24,18 +24,13 @@ from progress.snapshot import State
 from progress.store import get_store
 from progress.tasks import PING, ping
 
+from .broken import Broken
+from .history_link import check_history
+
 OLDEST_REDIS: Final = (6, 2)
 HOP: Final = 5.0  # seconds; a single step that takes longer will not come any more
 AGAIN: Final = 0.25  # seconds between two tries
 LOOK: Final = 0.05  # seconds between two looks at a record
-
-
-class Broken(Exception):
-    """A link that does not hold: what was expected, what was found, and what to do."""
-
-    def __init__(self, expected: str, got: str, mend: str) -> None:
-        super().__init__(f"expected {expected}; got {got}. {mend}")
-        self.expected, self.got, self.mend = expected, got, mend
 
 
 class Link(NamedTuple):
@@ -293,6 +288,7 @@ LINKS: Final = (
     Link("Installation", "web", check_installation),
     Link("Redis", "redis", check_redis),
     Link("Channel layer", "redis", check_layer),
+    Link("History", "web", check_history),
     Link("Worker", "worker", check_worker),
     Link("A task, end to end", "worker", check_task, needs_others=True),
 )

@@ -168,7 +168,7 @@ def test_the_doctor_is_content_with_a_whole_site(site):
     """Every link is tried, a real task included, and the status is 0."""
     answer = site.manage("progress_doctor")
     marks = [(line[0], line[2:].split(":")[0]) for line in lines(answer.stdout)]
-    links = ["Installation", "Redis", "Channel layer", "Worker", "A task, end to end"]
+    links = ["Installation", "Redis", "Channel layer", "History", "Worker", "A task, end to end"]
     assert marks == [("✓", link) for link in links]
 
 

@@ -16,7 +16,7 @@ import progress
 from progress import checks
 from progress.options import ATTRIBUTE
 
-SOURCE = Path(checks.__file__).read_text()
+SOURCE = "".join(path.read_text() for path in Path(checks.__file__).parent.glob("*checks*.py"))
 IDS = re.findall(r'id="(task_progress\.[EW]\d{3})"', SOURCE)
 PUBSUB = {"BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer"}
 
@@ -74,6 +74,9 @@ WRONG: dict[str, dict[str, Any]] = {
     "task_progress.E014": {"INSTALLED_APPS": ["django.contrib.staticfiles", "daphne"]},
     "task_progress.W017": {"CHANNEL_LAYERS": {"default": {"BACKEND": "some.Layer"}}, "PROGRESS_STORE": "redis"},
     "task_progress.E018": {"PROGRESS_REDIS_URL": "memcached://a"},
+    "task_progress.E020": {"PROGRESS_MAX_CONNECTIONS": -1},
+    "task_progress.E022": {"PROGRESS_RECORDER": "worker"},
+    "task_progress.E023": {"PROGRESS_HISTORY_RETENTION": -1},
 }
 
 
@@ -104,13 +107,24 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
         ("task_progress.E005", {"PROGRESS_ORIGINS": "https://a.example"}),
         ("task_progress.E005", {"PROGRESS_OWNER": "no.such.function"}),
         ("task_progress.E005", {"PROGRESS_INTERVAL": "soon"}),
+        ("task_progress.E005", {"PROGRESS_REDACT": "no.such.function"}),
+        ("task_progress.E005", {"PROGRESS_REDACT": ["password"]}),
+        ("task_progress.E005", {"PROGRESS_MAX_CONNECTIONS": "many"}),
+        ("task_progress.E005", {"PROGRESS_TRUSTED_PROXIES": "127.0.0.1"}),
+        ("task_progress.E005", {"PROGRESS_TRUSTED_PROXIES": ["nginx"]}),
+        ("task_progress.E020", {"PROGRESS_MAX_WATCHES": -1}),
+        ("task_progress.E020", {"PROGRESS_MAX_JOINS": -1}),
+        ("task_progress.E020", {"PROGRESS_MAX_CONNECTIONS_PER_ADDRESS": -1}),
         ("task_progress.E005", _core_layer({"host": "a", "credential_provider": "provided", "socket_timeout": None})),
         ("task_progress.E005", {"CHANNEL_LAYERS": {"default": {**PUBSUB, "CONFIG": {"hosts": "redis://a"}}}}),
         ("task_progress.E006", {"PROGRESS_STORE": None}),
-        ("task_progress.E007", {"PROGRESS_MAX_WATCHES": 0}),
+        ("task_progress.E007", {"PROGRESS_RETENTION": 0}),
         ("task_progress.E007", {"PROGRESS_INTERVAL": float("nan")}),
+        ("task_progress.E007", {"PROGRESS_HISTORY_BACKLOG": 0}),
         ("task_progress.E008", {"PROGRESS_PREFIX": ""}),
         ("task_progress.E008", {"PROGRESS_PREFIX": "x" * 51}),
+        ("task_progress.E009", {"PROGRESS_ORIGINS": ["https://a.example/"]}),
+        ("task_progress.E009", {"PROGRESS_ORIGINS": ["a.example"]}),
         ("task_progress.E011", {"PROGRESS_TASKS": {"shop.*": True}}),
         ("task_progress.E018", {"PROGRESS_REDIS_URL": "redis://:a/b@host:6379/0"}),
         ("task_progress.E018", {"PROGRESS_REDIS_URL": "redis+sentinel://a:26379"}),
@@ -172,6 +186,26 @@ def test_what_is_right_is_not_complained_about(settings: Any, right: dict[str, A
     for name, value in right.items():
         setattr(settings, name, value)
     assert found() == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("accept_content", ["json", "pickle"]),
+        ("accept_content", ["application/x-python-serialize"]),
+        ("result_accept_content", {"pickle"}),
+        ("task_serializer", "pickle"),
+        ("result_serializer", "pickle"),
+    ],
+    ids=str,
+)
+def test_pickle_is_warned_of(monkeypatch: Any, name: str, value: Any) -> None:
+    """Whoever can write to the broker could run code in a worker."""
+    monkeypatch.setitem(current_app.conf, name, value)
+    (message,) = found()
+    assert message.id == "task_progress.W021"
+    assert name in message.msg
+    assert "json" in str(message.hint)
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.text import Text
 
-from progress.management.links import AGAIN, LINKS, Broken, Link
+from progress.management.broken import Broken
+from progress.management.links import AGAIN, LINKS, Link
 
 PATIENCE: Final = 10.0  # seconds for all links together, unless --wait says otherwise
 SINGLE_TRY: Final = 2.0  # seconds that each link gets, even when the time is up
