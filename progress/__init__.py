@@ -12,6 +12,7 @@ Everything in ``__all__`` is public; everything else may move.
 
 from __future__ import annotations
 
+from .annotations import StoredFile
 from .exceptions import InvalidReport, InvalidToken, ProgressError, StoreUnavailable, TaskCancelled
 
 # The functions `options`, `reporter` and `stages` take the names of modules: "progress.options" is what a task
@@ -23,7 +24,7 @@ from .owners import owner
 from .redaction import HIDDEN
 from .reporter import Reporter
 from .snapshot import State, key
-from .tokens import watch_token
+from .tokens import revoke_token, revoke_tokens, watch_token
 
 __all__ = [
     "HIDDEN",
@@ -33,6 +34,7 @@ __all__ = [
     "Reporter",
     "State",
     "StoreUnavailable",
+    "StoredFile",
     "TaskCancelled",
     "advance",
     "group_name",
@@ -42,6 +44,8 @@ __all__ = [
     "owner",
     "reporter",
     "reset",
+    "revoke_token",
+    "revoke_tokens",
     "stage",
     "stages",
     "track",

@@ -15,7 +15,7 @@ class ProgressConfig(AppConfig):
 
     def ready(self) -> None:
         """Register the system checks and listen to Celery."""
-        from . import checks, hooks, lifecycle  # noqa: F401 (importing registers the checks)
+        from . import checks, hooks, lifecycle, security_checks  # noqa: F401 (importing registers the checks)
 
         lifecycle.connect()
         hooks.install()

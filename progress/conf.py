@@ -100,6 +100,11 @@ class Settings:
         return self._list("PROGRESS_ORIGINS", getattr(settings, "CSRF_TRUSTED_ORIGINS", []))
 
     @property
+    def PROGRESS_AUTHORIZE(self) -> Callable[..., Any] | None:  # noqa: N802
+        """Function (or its dotted path) ``(user, action, run) -> bool``, asked about what the rules do not allow."""
+        return self._function("PROGRESS_AUTHORIZE")
+
+    @property
     def PROGRESS_OWNER(self) -> Callable[..., Any] | None:  # noqa: N802
         """Function (or its dotted path) ``(task_name, headers) -> user or None``, asked when no request is known."""
         return self._function("PROGRESS_OWNER")
@@ -146,7 +151,7 @@ class Settings:
 
     @property
     def PROGRESS_HISTORY_BACKLOG(self) -> int:  # noqa: N802
-        """Changes kept in Redis, about 1 KB each, while nobody writes them into the history; older ones are dropped."""
+        """Changes kept in Redis, 1 KB each, while nobody writes them into the history; older ones are dropped."""
         return int(getattr(settings, "PROGRESS_HISTORY_BACKLOG", 20_000))
 
     def _list(self, name: str, default: Sequence[str]) -> Sequence[str]:

@@ -23,17 +23,19 @@ from .counters import counters
 from .draining import drain
 from .exceptions import StoreUnavailable
 from .hub import get_hub
+from .limits import Place, address_of, limits
 from .messages import BadMessage, ProtocolError
 from .origins import Origin
 from .outbox import Outbox, Shown
+from .permissions import Viewer
 from .record import Record
+from .reviews import LookUp, get_reviews, nobody
 from .servers import Flow
 from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
 
 HEARTBEAT: Final = 10.0  # seconds; at least every 15 s is promised, however slow this process or the reader is
-LOOK_AT_SESSION: Final = 30.0  # seconds; with the cache's 30 s a logout is seen within 60 s
 TOKEN_WAIT: Final = 5.0  # seconds that the single-task URL waits for a first message with a token
 
 RESTART, PROTOCOL, SESSION, ORIGIN, NOTHING_HERE, TOO_MANY = 4012, 4400, 4401, 4403, 4404, 4429
@@ -55,12 +57,16 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         self.allowance = messages.Allowance()
         self.allowance_of_ids = messages.Allowance(messages.IDS_BURST, messages.IDS_PER_SECOND)
         self.chores: set[asyncio.Task[None]] = set()
+        self.place: Place | None = None
+        self.reviews, self.session = get_reviews(), ""
         self.closed = False
         try:
             await super().__call__(scope, receive, send)
         finally:
             self.closed = True
             drain.left(self)
+            self.reviews.leave(self.session, self)
+            self._give_place_back()
             self.outbox.close()
             for chore in self.chores:
                 chore.cancel()
@@ -90,8 +96,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         name = self.scope.get("url_route", {}).get("kwargs", {}).get("task_id")
         try:
-            if origin is Origin.OWN and "progress.viewer" in self.scope:
-                self.conversation.access.viewer = await self.scope["progress.viewer"]()
+            await self._enter_session(origin)
+            if not self._may_enter(self.conversation.access.viewer.user):
+                await self.close(TOO_MANY)
+                return
             if name is not None:
                 self.conversation.address = snapshot.address(name)
                 if not await self.conversation.watch_address():
@@ -104,8 +112,33 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await self._come_back_later()
             return
         self.start(self._beat())
-        if self.conversation.access.viewer.user:
-            self.start(self._look_at_session())
+
+    async def _enter_session(self, origin: Origin) -> None:
+        """Who this is, and from now on whether they still are: `reviewed` is told."""
+        look_up: LookUp = nobody
+        if origin is Origin.OWN and "progress.viewer" in self.scope:
+            look_up = self.scope["progress.viewer"]
+            self.session = self.scope.get("progress.session", f"connection {id(self)}")
+        self.conversation.access.viewer = await self.reviews.enter(self.session, look_up, self)
+
+    def reviewed(self, viewer: Viewer) -> None:
+        """From the review of all sessions: this is who it is now."""
+        other = viewer.user != self.conversation.access.viewer.user
+        self.start(self.close(SESSION) if other else self.conversation.look_again(viewer))
+
+    def _may_enter(self, user: str) -> bool:
+        """Take a place under the limits. Who has neither a session nor a token is known by the address alone."""
+        if user:
+            self.place = limits.place_for_user(user)
+            return self.place is not None
+        address = address_of(self.scope)
+        if address is not None:
+            self.place = limits.place_for_address(address)
+        return address is None or self.place is not None
+
+    def _give_place_back(self) -> None:
+        if self.place is not None:
+            self.place.give_back()
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         """The client is gone. Unlike the inherited method this asks no database thread."""
@@ -129,7 +162,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _come_back_later(self) -> None:
         """We cannot serve now: say when to try again, spread so that not all come at once."""
-        await self.leave(random.randint(1000, 5000))
+        await self.leave(random.randint(1000, 5000))  # nosec B311 # jitter
 
     async def leave(self, retry_ms: int) -> None:
         """Say when to come back, and close. Waits for a client that takes nothing."""
@@ -162,6 +195,8 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self.close(TOO_MANY)
                 return
             await self.conversation.answer(message)
+            if not self.conversation.access.viewer.user and self.conversation.access.next_expiry() is not None:
+                self._give_place_back()  # whoever has a token is no longer known by the address alone
         except ProtocolError:
             await self.close(PROTOCOL)
         except BadMessage as error:
@@ -228,17 +263,3 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             await asyncio.sleep(HEARTBEAT)
             if not self.outbox.stuck:
                 await self.tell({"type": "heartbeat", "at": self.hub.now()})
-
-    async def _look_at_session(self) -> None:
-        while True:
-            await asyncio.sleep(LOOK_AT_SESSION)
-            try:
-                viewer = await self.scope["progress.viewer"]()
-            except Exception as error:  # noqa: BLE001 (a session may be kept anywhere)
-                # Slow or away: no reason to show less, and none to stop looking.
-                logger.debug("A session could not be looked at: %r", error)
-                continue
-            if viewer.user != self.conversation.access.viewer.user:
-                await self.close(SESSION)
-                return
-            await self.conversation.look_again(viewer)

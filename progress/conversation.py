@@ -164,7 +164,9 @@ class Conversation:
         (name,) = message.ids
         key = snapshot.address(name)
         record = (await self._hub.read([key])).get(key)
-        may = self.access.rights(key, Claim.of(record)).actions if record else frozenset()
+        may = await self.access.rights_now(key, record, ("watch", message.asks_for))
+        if key not in self._claims:
+            self.access.forget(key)
         decision = decide(record, may, terminate=message.terminate)
         done = await acarry_out(decision, name, record, self.access.viewer.user, self._hub)
         if done.action:
@@ -176,6 +178,8 @@ class Conversation:
         (name,) = message.ids
         key = snapshot.address(name)
         allowed, _ = await self._sort_out([key])
+        if key in allowed and not self.access.may_read_logs(key, allowed[key]):
+            await self.access.rights_now(key, (await self._hub.read([key])).get(key), ("logs",))
         if key not in allowed:
             await self._refuse([name], "not_found", message.ref)
         elif not self.access.may_read_logs(key, allowed[key]):
@@ -209,12 +213,12 @@ class Conversation:
     # --- Rights --------------------------------------------------------------------------------------------
 
     async def look_again(self, viewer: Viewer) -> None:
-        """The session's rights have changed: show what may be seen now."""
-        if viewer != self.access.viewer:
-            self.access.viewer = viewer
-            for key in self._claims:
-                self._fit_view(key)
-            await self._drop_what_is_over("not_found")
+        """Anybody's rights may have changed: show what may be seen now."""
+        self.access.viewer = viewer
+        await self.access.ask_again()
+        for key in list(self._claims):
+            self._fit_view(key)
+        await self._drop_what_is_over("not_found")
 
     def _is_still_allowed(self, shown: Shown) -> bool:
         """Decide again about a task whose id was used for another run: that may be somebody else's."""
@@ -222,11 +226,20 @@ class Conversation:
         if shown.seq < self._claims[key].seq:
             return False  # of the run before the one that was asked for
         self._claims[key] = shown.claim
+        self.access.forget(key)
         self._fit_view(key)
         if "watch" in self.access.rights(key, shown.claim).actions:
             return True
-        self._line.start(self._say_over(self._forget([key]), "not_found"))
+        self._line.start(self._watch_if_granted(self._forget([key])))
         return False
+
+    async def _watch_if_granted(self, keys: list[str]) -> None:
+        await self._leave(keys)
+        allowed, refused = await self._sort_out(keys)
+        if refused:
+            await self._refuse(refused, "not_found", None)
+        if allowed and not self._closed:
+            await self._watch(allowed, None)
 
     def _fit_view(self, key: str) -> None:
         """Show from now on, and of what still waits, what may be seen now."""
@@ -238,14 +251,8 @@ class Conversation:
             self._logs.drop(key)
 
     async def _sort_out(self, keys: Iterable[str]) -> tuple[dict[str, Claim], list[str]]:
-        """Which of `keys` may be watched. Unknown and forbidden cost the same one read, what is watched none."""
-        wanted = list(keys)
-        claims = {key: self._claims[key] for key in wanted if key in self._claims}
-        if unread := [key for key in wanted if key not in claims]:
-            claims |= {key: Claim.of(record) for key, record in (await self._hub.read(unread)).items()}
-        forbidden = self.access.over(claims)
-        allowed = {key: claims[key] for key in wanted if key in claims and key not in forbidden}
-        return allowed, [key for key in wanted if key not in allowed]
+        """Which of `keys` may be watched, and which not."""
+        return await self.access.sort_out(list(keys), self._claims, self._hub.read)
 
     def _room(self) -> int:
         """How many more tasks may be watched."""
@@ -253,7 +260,7 @@ class Conversation:
 
     async def _take_token(self, message: Message, code: str) -> bool:
         try:
-            self.access.add_token(message.token or "")
+            await self.access.add_token(message.token or "")
         except InvalidToken:
             named = [*message.ids, *([message.tree] if message.tree else [])]
             await self._refuse(named, code, message.ref)
@@ -301,6 +308,7 @@ class Conversation:
             self._staff.discard(key)
             self._logs.drop(key)
             self._outbox.drop(key)
+            self.access.forget(key)
         return gone
 
     async def _leave(self, gone: Iterable[str]) -> None:

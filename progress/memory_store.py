@@ -47,6 +47,7 @@ class MemoryStore:
         self._queues: dict[str, int] = {}
         self._lines = 0
         self._told = itertools.count(1)
+        self._revoked: dict[str, float] = {}
         self._changes: deque[Change] = deque(maxlen=BACKLOG)
 
     def write(self, write: Write) -> Answer:
@@ -180,6 +181,18 @@ class MemoryStore:
     async def alogs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage:
         """Like `logs`."""
         return self.logs(key, after, limit)
+
+    def revoke(self, name: str, at: float, forget_before: float) -> None:
+        """Keep that `name` was revoked at a time (seconds since 1970)."""
+        self._revoked[name] = at
+
+    def revoked(self, since: float) -> dict[str, float]:
+        """What was revoked from a time on, and when."""
+        return {name: at for name, at in self._revoked.items() if at >= since}
+
+    async def arevoked(self, since: float) -> dict[str, float]:
+        """Like `revoked`."""
+        return self.revoked(since)
 
     def open_changes(self) -> MemoryChanges:
         """What happened to tasks since somebody read it."""

@@ -46,6 +46,11 @@ class Message:
     terminate: bool = False
 
     @property
+    def asks_for(self) -> str:
+        """The action that a ``cancel`` asks for."""
+        return "terminate" if self.terminate else "cancel"
+
+    @property
     def cost(self) -> int:
         """How many ids it counts for: a workflow is read with its members."""
         return len(self.ids) + (COST_OF_TREE if self.tree is not None else 0)

@@ -24,7 +24,7 @@ from .permissions import Viewer, viewer_of
 logger = logging.getLogger(__name__)
 
 LOOKUP_TIMEOUT: Final = 2.0  # seconds; a database that takes longer makes a socket wait no longer than that
-CACHE_SECONDS: Final = 30.0  # how long a session's viewer is believed; logging out is seen within 60 s
+CACHE_SECONDS: Final = 5.0  # how old what is known of a session may be when a connection opens; see `reviews.py`
 CACHE_SIZE: Final = 10_000  # sessions
 
 # Its own threads: Channels' single shared one would let one slow query hold up every socket of the process.
@@ -95,7 +95,7 @@ class ViewerMiddleware:
         async def viewer() -> Viewer:
             return await viewer_of_session(session)
 
-        await self.app({**scope, "progress.viewer": viewer}, receive, send)
+        await self.app({**scope, "progress.viewer": viewer, "progress.session": session or ""}, receive, send)
 
 
 _cache: OrderedDict[str, tuple[float, asyncio.Future[Viewer]]] = OrderedDict()
@@ -104,7 +104,7 @@ _cache: OrderedDict[str, tuple[float, asyncio.Future[Viewer]]] = OrderedDict()
 async def viewer_of_session(session_key: str | None) -> Viewer:
     """The viewer that a session belongs to; nobody if there is none.
 
-    Believed for 30 s, shared by all sockets of the session. Raises `TimeoutError` when the database is slow.
+    Believed for 5 s, shared by all sockets of the session. Raises `TimeoutError` when the database is slow.
     """
     if not session_key:
         return Viewer()

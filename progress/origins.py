@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from django.conf import settings
 from django.http.request import split_domain_port, validate_host
 
 from .conf import conf
 
-DEFAULT_PORTS = {"http": "80", "https": "443"}
+DEFAULT_PORTS = {"http": 80, "https": 443}
 DEVELOPMENT_HOSTS = [".localhost", "127.0.0.1", "[::1]"]  # what Django allows when DEBUG and none are set
 
 
@@ -80,13 +80,16 @@ def _fits(origin: str, host: str, scheme: str | None) -> bool:
         return True
     try:
         parts = urlsplit(origin)
+        there, here = _place(parts), _place(urlsplit(f"{parts.scheme}://{host}"))
     except ValueError:  # "http://[" and the like
         return False
     if parts.scheme not in DEFAULT_PORTS or (scheme is not None and parts.scheme != scheme):
         return False
-    return _with_port(parts.netloc, parts.scheme) == _with_port(host, parts.scheme)
+    # A browser names scheme, host and port, and nothing else: no user, no path.
+    whole = origin.lower() == f"{parts.scheme}://{parts.netloc}".lower() and "@" not in parts.netloc
+    return whole and there == here
 
 
-def _with_port(host: str, scheme: str) -> str:
-    domain, port = split_domain_port(host.lower())
-    return f"{domain}:{port or DEFAULT_PORTS[scheme]}"
+def _place(parts: SplitResult) -> tuple[str | None, int | None]:
+    """Host and port; "example.com." is another host than "example.com", to a browser too."""
+    return parts.hostname, parts.port or DEFAULT_PORTS.get(parts.scheme)

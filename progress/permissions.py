@@ -8,7 +8,7 @@ watching and cancelling. A task that says that it cannot be cancelled may be can
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .claims import Claim
@@ -21,6 +21,7 @@ CANCEL: Final = "task_progress.cancel_taskrun"
 START: Final = "task_progress.start_taskrun"
 RERUN: Final = "task_progress.rerun_taskrun"
 ARGUMENTS: Final = "task_progress.see_arguments_taskrun"
+PERMISSIONS: Final = (VIEW, CANCEL, START, RERUN, ARGUMENTS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Viewer:
 
     user: str = ""
     permissions: frozenset[str] = frozenset()
+    account: Any = field(default=None, compare=False, repr=False)  # the user object; None = nobody
 
     def may(self, action: str, record: Record | None) -> bool:
         """True if this viewer may "watch", "cancel" or "terminate" the task; False if there is no such task."""
@@ -53,20 +55,26 @@ def viewer_of(user: Any) -> Viewer:
     """The viewer that a user object is. Asks the database for their permissions."""
     if not owner_id(user) or not getattr(user, "is_active", False):
         return Viewer()
-    held = [name for name in (VIEW, CANCEL, START) if user.is_staff and user.has_perm(name)]
-    return Viewer(owner_id(user), frozenset(held))
+    held = [name for name in PERMISSIONS if user.is_staff and user.has_perm(name)]
+    return Viewer(owner_id(user), frozenset(held), user)
 
 
-def rights(key: str, claim: Claim, viewer: Viewer, tokens: Iterable[WatchToken] = ()) -> Rights:
-    """What session and tokens together allow: the union. Pure, no I/O."""
-    actions = set()
+def rights(
+    key: str,
+    claim: Claim,
+    viewer: Viewer,
+    tokens: Iterable[WatchToken] = (),
+    granted: frozenset[str] = frozenset(),
+) -> Rights:
+    """What session and tokens together allow, and what the site has `granted`: the union. No I/O."""
+    actions = set(granted)
     if viewer.user and viewer.user == claim.owner:
         actions |= {"watch", "cancel"}
     if VIEW in viewer.permissions:
         actions.add("watch")
         if CANCEL in viewer.permissions:
             actions |= {"cancel", "terminate"}
-    covering = [token for token in tokens if not token.expired and token.key in (key, claim.tree) and token.key]
+    covering = [token for token in tokens if not token.over and token.key in (key, claim.tree) and token.key]
     if "watch" in actions:
         until = None
     else:

@@ -207,6 +207,28 @@ class RedisStore(RedisLogs):
         name = f"{self.prefix}:mine:{owner}"
         return [raw.decode() for raw in await waited(self.aclient().zrevrange(name, 0, limit - 1))]
 
+    # --- Revoked tokens ------------------------------------------------------------------------------------
+
+    def revoke(self, name: str, at: float, forget_before: float) -> None:
+        """Keep that `name` was revoked at a time (seconds since 1970); forget those of before another."""
+        pipe = self.client(READ_TIMEOUT).pipeline(transaction=False)
+        pipe.zadd(f"{self.prefix}:revoked", {name: at}, gt=True)
+        pipe.zremrangebyscore(f"{self.prefix}:revoked", "-inf", forget_before)
+        self._read(pipe.execute)
+
+    def revoked(self, since: float) -> dict[str, float]:
+        """What was revoked from a time on, and when."""
+        client = self.client(READ_TIMEOUT)
+        found = self._read(lambda: client.zrangebyscore(f"{self.prefix}:revoked", since, "+inf", withscores=True))
+        return {name.decode(): at for name, at in found}
+
+    async def arevoked(self, since: float) -> dict[str, float]:
+        """Like `revoked`."""
+        call = self.aclient().zrangebyscore(f"{self.prefix}:revoked", since, "+inf", withscores=True)
+        return {name.decode(): at for name, at in await waited(call)}
+
+    # --- The recorder --------------------------------------------------------------------------------------
+
     def open_changes(self) -> RedisChanges:
         """What happened to tasks, for one recorder, by connections of its own."""
         return RedisChanges(self.url, self.prefix)

@@ -8,6 +8,7 @@ from typing import Any, Final, Protocol
 
 from . import snapshot
 from .access import Access
+from .authorize import Run
 from .claims import Claim
 from .exceptions import StoreUnavailable
 from .hub import Hub
@@ -77,7 +78,9 @@ class TreeWatches:
 
     async def watch(self, name: str, ref: Any) -> None:
         """Answer, and tell the client of this workflow from now on. Raises `StoreUnavailable`."""
-        found = await find_tree(snapshot.address(name))
+        key = snapshot.address(name)
+        found = await find_tree(key)
+        await self._access.ask([(_run_of(key, found), found.claim if found else None)])
         if found is None or not self._may(found.key, found.claim):
             await self._say("refused", ref, ids=[name], code="not_found")
         elif len(self._watched) >= MAX_TREES and found.key not in self._watched:
@@ -136,6 +139,8 @@ class TreeWatches:
     async def leave(self, keys: Iterable[str]) -> tuple[list[str], list[str]]:
         """Watch these no longer. Returns what the client called them, and their members."""
         gone = {key: self._watched.pop(key) for key in list(keys) if key in self._watched}
+        for key in gone:
+            self._access.forget(key)
         await self._hub.trees.unwatch(gone, self._line)
         others: set[str] = set().union(*(tree.members for tree in self._watched.values()))
         members = [member for tree in gone.values() for member in tree.members - others]
@@ -144,3 +149,8 @@ class TreeWatches:
     def all(self) -> list[str]:
         """Keys of everything that is watched."""
         return list(self._watched)
+
+
+def _run_of(key: str, found: Found | None) -> Run:
+    """A workflow, as the site's own function is told of it: by the name "workflow"."""
+    return Run(found.key, "workflow", found.workflow.owner, found.key) if found else Run(key)

@@ -13,12 +13,12 @@ from django.views.decorators.csrf import csrf_exempt, csrf_protect
 from django.views.decorators.http import require_POST, require_safe
 
 from . import control, snapshot
-from .claims import Claim
+from .authorize import rights_of
 from .conf import conf
 from .draining import drain
 from .exceptions import InvalidToken, ProgressError, StoreUnavailable
-from .permissions import Rights, Viewer, rights, viewer_of
-from .record import Record
+from .permissions import Viewer, viewer_of
+from .revocations import revocations
 from .store import get_store
 from .subscription import hearing
 from .tokens import WatchToken, read_token
@@ -52,7 +52,7 @@ def one(request: HttpRequest, task_id: str) -> HttpResponse:
     viewer, tokens = _who(request)
     key = snapshot.address(task_id)
     record = get_store().load(key)
-    right = _rights(key, record, viewer, tokens)
+    right = rights_of(key, record, viewer, tokens, "watch")
     if record is None or "watch" not in right.actions:
         raise Http404
     tag = f'"{record.seq}-{"staff" if right.staff else "public"}"'
@@ -76,7 +76,7 @@ def several(request: HttpRequest) -> HttpResponse:
     keys = keys[: conf.PROGRESS_MAX_WATCHES]
     items = []
     for key, record in zip(keys, get_store().load_many(keys), strict=True):
-        right = _rights(key, record, viewer, tokens)
+        right = rights_of(key, record, viewer, tokens, "watch")
         if record is not None and "watch" in right.actions:
             items.append(record.text(staff=right.staff))
     at = snapshot.iso(get_store().now())
@@ -95,8 +95,9 @@ def _cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     viewer, tokens = _who(request)
     key = snapshot.address(task_id)
     record = get_store().load(key)
-    may = _rights(key, record, viewer, tokens).actions
     terminate = "1" in (request.GET.get("terminate"), request.POST.get("terminate"))
+    asked = ("watch", "terminate" if terminate else "cancel")
+    may = rights_of(key, record, viewer, tokens, *asked).actions
     decision = control.decide(record, may, terminate=terminate)
     done = control.carry_out(decision, task_id, record, viewer.user)
     if done.action:
@@ -146,11 +147,8 @@ def _who(request: HttpRequest) -> tuple[Viewer, list[WatchToken]]:
     """Session, or bearer token; with a token the cookie is ignored."""
     if text := _bearer(request):
         try:
+            revocations().look()
             return Viewer(), [read_token(text)]
         except InvalidToken:
             return Viewer(), []
     return viewer_of(getattr(request, "user", None)), []
-
-
-def _rights(key: str, record: Record | None, viewer: Viewer, tokens: list[WatchToken]) -> Rights:
-    return Rights() if record is None else rights(key, Claim.of(record), viewer, tokens)

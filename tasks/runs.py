@@ -14,6 +14,7 @@ from typing import Any
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 from django.urls import reverse
 
+from progress.authorize import rights_of
 from progress.permissions import viewer_of
 from progress.snapshot import address
 from progress.store import get_store
@@ -49,9 +50,10 @@ def runs_of(user: User, names: Sequence[str]) -> list[Run]:
     keys = [address(name) for name in names]
     found = []
     for key, record in zip(keys, get_store().load_many(keys), strict=True):
-        if record is not None and viewer.may("watch", record):
-            may = [action for action in ("watch", "cancel") if viewer.may(action, record)]
-            found.append(Run(key, record.snapshot(staff=viewer.staff), may))
+        right = rights_of(key, record, viewer, (), "watch", "cancel")
+        if record is not None and "watch" in right.actions:
+            may = [action for action in ("watch", "cancel") if action in right.actions]
+            found.append(Run(key, record.snapshot(staff=right.staff), may))
     return found
 
 

@@ -6,10 +6,13 @@ The constants stay what they are where they are written; unit tests hold their r
 from project.asgi import application  # loads the apps, so it comes first
 
 # isort: split
-from progress import consumers, middleware, servers
+from progress import authorize, consumers, middleware, reviews, revocations, servers
 
 consumers.HEARTBEAT = 1.0
-consumers.LOOK_AT_SESSION = 0.5
+reviews.EVERY = 0.2
+reviews.LOOK_UP_AFTER = reviews.AGAIN_AFTER = 0.5
+authorize.BELIEVED = 0.5
+revocations.LOOK_EVERY = 0.5
 middleware.CACHE_SECONDS = 0.5
 servers.STUCK_SECONDS = 2.0
 

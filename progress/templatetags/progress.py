@@ -11,9 +11,9 @@ from django import template
 from django.template import Context
 from django.urls import get_script_prefix
 
-from progress.claims import Claim
+from progress.authorize import rights_of
 from progress.exceptions import InvalidToken, ProgressError
-from progress.permissions import rights, viewer_of
+from progress.permissions import viewer_of
 from progress.snapshot import State, address
 from progress.store import get_store
 from progress.tokens import read_token
@@ -62,15 +62,13 @@ def _look_up(context: Context, key: str, token: str) -> dict[str, Any] | None:
         record = get_store().load(key)
     except ProgressError:
         return None  # the page is worth more than the bar; the element goes on looking
-    if record is None:
-        return None
     try:
         tokens = [read_token(token)] if token else []
     except InvalidToken:
         tokens = []
     viewer = viewer_of(getattr(context.get("request"), "user", None))
-    right = rights(key, Claim.of(record), viewer, tokens)
-    return record.snapshot(staff=right.staff) if "watch" in right.actions else None
+    right = rights_of(key, record, viewer, tokens, "watch")
+    return record.snapshot(staff=right.staff) if record and "watch" in right.actions else None
 
 
 def _value(snapshot: Mapping[str, Any]) -> str:

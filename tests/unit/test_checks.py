@@ -106,6 +106,8 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
         ("task_progress.E005", {"PROGRESS_IGNORE": "shop.*"}),
         ("task_progress.E005", {"PROGRESS_ORIGINS": "https://a.example"}),
         ("task_progress.E005", {"PROGRESS_OWNER": "no.such.function"}),
+        ("task_progress.E005", {"PROGRESS_AUTHORIZE": "no.such.function"}),
+        ("task_progress.E024", {"PROGRESS_AUTHORIZE": "asyncio.sleep"}),
         ("task_progress.E005", {"PROGRESS_INTERVAL": "soon"}),
         ("task_progress.E005", {"PROGRESS_REDACT": "no.such.function"}),
         ("task_progress.E005", {"PROGRESS_REDACT": ["password"]}),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from progress import consumers, draining, hub, messages, middleware, views
+from progress import authorize, consumers, draining, hub, messages, middleware, reviews, revocations, views
 from progress.consumers import ProgressConsumer
 from progress.counters import counters
 from progress.exceptions import StoreUnavailable
@@ -96,7 +96,8 @@ def is_empty(the_hub: Hub) -> bool:
 def test_times_are_those_of_the_protocol() -> None:
     """A heartbeat at least every 15 s, logging out seen within 60 s, 5 s for a first token, numbers of the codes."""
     assert consumers.HEARTBEAT <= 12  # a loop that sleeps so long is always a little late
-    assert consumers.LOOK_AT_SESSION + middleware.CACHE_SECONDS <= 60
+    slowest = max(reviews.LOOK_UP_AFTER + middleware.CACHE_SECONDS, authorize.BELIEVED, revocations.LOOK_EVERY)
+    assert slowest + reviews.EVERY + max(middleware.LOOKUP_TIMEOUT, authorize.TIMEOUT) <= 60
     assert consumers.TOKEN_WAIT == 5
     assert messages.MAX_FRAME_BYTES == 16 * 1024
     codes = (consumers.RESTART, consumers.PROTOCOL, consumers.SESSION, consumers.ORIGIN)
@@ -280,7 +281,8 @@ async def test_a_client_that_names_too_many_tasks_is_closed() -> None:
 
 async def test_a_look_at_the_session_that_fails_is_repeated(monkeypatch: Any) -> None:
     """A database that was away for a while does not make a logout go unseen for ever."""
-    monkeypatch.setattr(consumers, "LOOK_AT_SESSION", 0.01)
+    for name in ("EVERY", "LOOK_UP_AFTER", "AGAIN_AFTER"):
+        monkeypatch.setattr(reviews, name, 0.01)
     answers: list[Any] = [Viewer("1"), RuntimeError("away"), TimeoutError(), Viewer("1"), Viewer()]
 
     async def viewer() -> Viewer:
@@ -296,7 +298,8 @@ async def test_a_look_at_the_session_that_fails_is_repeated(monkeypatch: Any) ->
 
 async def test_another_user_in_the_same_session_ends_it(monkeypatch: Any) -> None:
     """Who logs in as somebody else must not go on watching as the one before."""
-    monkeypatch.setattr(consumers, "LOOK_AT_SESSION", 0.01)
+    for name in ("EVERY", "LOOK_UP_AFTER", "AGAIN_AFTER"):
+        monkeypatch.setattr(reviews, name, 0.01)
     who = ["1"]
 
     async def viewer() -> Viewer:

@@ -16,7 +16,14 @@ from tasks.outcomes import _OUTCOMES
 
 FOLDER = Path(tasks.__file__).parent
 # What the one module that reads records itself takes from below the public interface.
-BELOW = {"runs.py": {"progress.permissions.viewer_of", "progress.snapshot.address", "progress.store.get_store"}}
+BELOW = {
+    "runs.py": {
+        "progress.authorize.rights_of",
+        "progress.permissions.viewer_of",
+        "progress.snapshot.address",
+        "progress.store.get_store",
+    }
+}
 
 
 def imported_from_progress(path: Path) -> set[str]:

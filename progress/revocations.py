@@ -1,0 +1,77 @@
+"""Watch tokens that no longer count: everything issued until a moment, for a task, for a user, or one token.
+
+They are a small sorted set in Redis, which every process keeps in memory, so that using a token asks nobody. A
+revocation is known everywhere within 20 s. Redis forgets one when no token of its time can be valid any more; a Redis
+that was emptied forgets them all, but for what processes remember.
+"""
+
+from __future__ import annotations
+
+import time
+import weakref
+from collections.abc import Iterable
+from typing import Final
+
+from .store import Store, get_store
+
+LOOK_EVERY: Final = 20.0  # seconds
+OVERLAP: Final = 60.0  # seconds; clocks of those who revoke differ
+MAX_LIFETIME: Final = 365 * 24 * 3600.0  # seconds; no token lives longer
+
+
+class Revocations:
+    """What this process knows of one store's revocations."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = weakref.ref(store)
+        self._known: dict[str, float] = {}  # what it is about → seconds since 1970
+        self._looked: float | None = None
+
+    def voids(self, names: Iterable[str], issued: float) -> bool:
+        """True if a token issued then, which is about `names`, has been revoked as far as is known here."""
+        return any(self._known.get(name, -1.0) >= issued for name in names)
+
+    def look(self) -> None:
+        """Learn what is new, if that was not done for 20 s. Raises `StoreUnavailable`."""
+        store = self._store()
+        if store is not None and self._is_due():
+            self._learn(store.revoked(self._since()))
+            self._looked = time.monotonic()
+
+    async def alook(self) -> bool:
+        """Like `look`; True if there was something new."""
+        store = self._store()
+        if store is None or not self._is_due():
+            return False
+        news = self._learn(await store.arevoked(self._since()))
+        self._looked = time.monotonic()
+        return news
+
+    def add(self, name: str) -> None:
+        """Revoke, from now on and for everything issued until now. Raises `StoreUnavailable`."""
+        store, now = self._store(), time.time()
+        if store is not None:
+            store.revoke(name, now, now - MAX_LIFETIME)
+            self._learn({name: now})
+
+    def _is_due(self) -> bool:
+        return self._looked is None or time.monotonic() - self._looked >= LOOK_EVERY
+
+    def _since(self) -> float:
+        return max(self._known.values(), default=OVERLAP) - OVERLAP
+
+    def _learn(self, told: dict[str, float]) -> bool:
+        news = {name: at for name, at in told.items() if at > self._known.get(name, -1.0)}
+        self._known |= news
+        return bool(news)
+
+
+_of_stores: weakref.WeakKeyDictionary[Store, Revocations] = weakref.WeakKeyDictionary()
+
+
+def revocations() -> Revocations:
+    """Those of the store that the settings name."""
+    store = get_store()
+    if store not in _of_stores:
+        _of_stores[store] = Revocations(store)
+    return _of_stores[store]
