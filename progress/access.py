@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
-from .authorize import Run, granted
+from .authorize import Run
 from .claims import Claim
-from .conf import conf
+from .grants import NONE, Grants
 from .permissions import Rights, Viewer, rights
 from .record import Record
 from .revocations import revocations
 from .tokens import WatchToken, read_token
 
 MAX_TOKENS: Final = 100  # per connection; the oldest are forgotten
-NONE: Final[frozenset[str]] = frozenset()
 Read = Callable[[Sequence[str]], Awaitable[dict[str, Record]]]
 Sorted = tuple[dict[str, Claim], list[str]]  # what may be watched, and what not
 
@@ -28,18 +27,20 @@ class Access:
     def __init__(self) -> None:
         self.viewer = Viewer()
         self._tokens: list[WatchToken] = []
-        self._granted: dict[str, frozenset[str]] = {}  # by the site's own function
-        self._asked: dict[str, tuple[Run, frozenset[str]]] = {}  # what it was asked about
+        self._of_tasks, self._of_trees = Grants(), Grants()
 
     def rights(self, key: str, claim: Claim) -> Rights:
         """What may be done with the task `key`."""
-        return rights(key, claim, self.viewer, self._tokens, self._granted.get(key, NONE))
+        return rights(key, claim, self.viewer, self._tokens, self._of_tasks.of(key))
+
+    def tree_rights(self, key: str, claim: Claim) -> Rights:
+        """What may be done with the workflow `key`."""
+        return rights(key, claim, self.viewer, self._tokens, self._of_trees.of(key))
 
     async def rights_now(self, key: str, record: Record | None, actions: Collection[str]) -> frozenset[str]:
         """What may be done with the task, after the site was asked about `actions`, too."""
-        claim = Claim.of(record) if record else None
-        await self.ask([(Run.of(key, record), claim)], actions)
-        return NONE if claim is None else self.rights(key, claim).actions
+        await self._ask({key: record}, actions)
+        return NONE if record is None else self.rights(key, Claim.of(record)).actions
 
     async def sort_out(self, keys: Sequence[str], known: Mapping[str, Claim], read: Read) -> Sorted:
         """Which of `keys` may be watched. Unknown and forbidden cost the same one read, what is `known` none."""
@@ -47,7 +48,7 @@ class Access:
         if unread := [key for key in keys if key not in claims]:
             records = await read(unread)
             claims |= {key: Claim.of(record) for key, record in records.items()}
-            await self.ask((Run.of(key, records.get(key)), claims.get(key)) for key in unread)
+            await self._ask({key: records.get(key) for key in unread}, SHOWN)
         forbidden = self.over(claims)
         allowed = {key: claims[key] for key in keys if key in claims and key not in forbidden}
         refused = [key for key in keys if key not in allowed]
@@ -56,54 +57,67 @@ class Access:
         return allowed, refused
 
     def may_read_logs(self, key: str, claim: Claim) -> bool:
-        """Log lines are made for no public: its owner, permitted staff and whom the site lets; a token won't do."""
+        """Log lines are not made for a public: its owner, permitted staff and whom the site lets; no token."""
         own = bool(self.viewer.user and self.viewer.user == claim.owner)
-        return own or "logs" in self._granted.get(key, NONE) or self.rights(key, claim).staff
+        return own or "logs" in self._of_tasks.of(key) or self.rights(key, claim).staff
 
-    # --- The site's own function -----------------------------------------------------------------------------
+    # --- The site's own function ---------------------------------------------------------------------------
 
-    async def ask(self, runs: Iterable[tuple[Run, Claim | None]], actions: Collection[str] = SHOWN) -> None:
-        """Ask the site about what is not allowed without it. No claim: there is no such run; it is asked as well."""
-        if conf.PROGRESS_AUTHORIZE is None:
-            return
-        wanted: dict[frozenset[str], list[Run]] = {}
-        for run, claim in runs:
-            known = NONE if claim is None else self.rights(run.task_id, claim).actions
-            if missing := frozenset(actions) - known:
-                wanted.setdefault(missing, []).append(run)
-                self._asked[run.task_id] = (run, self._asked.get(run.task_id, (run, NONE))[1] | missing)
-        for missing, asked in wanted.items():
-            found = await granted(self.viewer, sorted(missing), asked)
-            for run in asked:
-                kept = self._granted.get(run.task_id, NONE) - missing
-                self._granted[run.task_id] = kept | found.get(run.task_id, NONE)
+    async def _ask(self, records: Mapping[str, Record | None], actions: Collection[str]) -> None:
+        """Ask about what is not allowed without it; about what does not exist as well."""
+        missing = {}
+        for key, record in records.items():
+            known = NONE if record is None else self.rights(key, Claim.of(record)).actions
+            missing[key] = [action for action in actions if action not in known]
+        runs = {key: Run.of(key, record) for key, record in records.items() if missing[key]}
+        await self._of_tasks.ask(self.viewer, runs, missing)
 
-    async def ask_again(self) -> None:
-        """Ask about everything that was asked about before; what was granted may not be any more."""
-        for actions in {actions for _, actions in self._asked.values()}:
-            runs = [run for run, asked in self._asked.values() if asked == actions]
-            found = await granted(self.viewer, sorted(actions), runs)
-            self._granted |= {run.task_id: found.get(run.task_id, NONE) for run in runs if run.task_id in self._asked}
+    async def ask_tree(self, key: str, run: Run, claim: Claim | None) -> None:
+        """Ask about a workflow. No claim: there is none."""
+        known = NONE if claim is None else self.tree_rights(key, claim).actions
+        await self._of_trees.ask(self.viewer, {key: run}, {key: [each for each in SHOWN if each not in known]})
+
+    async def ask_again(self, read: Read, trees: Mapping[str, Run]) -> None:
+        """Ask about what was answered too long ago. Raises `StoreUnavailable`; then all is as before."""
+        of_trees = self._of_trees.due()
+        await self._of_trees.ask(self.viewer, {key: run for key, run in trees.items() if key in of_trees}, of_trees)
+        if of_tasks := self._of_tasks.due():
+            # Of what Redis has forgotten nothing can be shown; it is asked about again when it is back.
+            records = await read(list(of_tasks))
+            await self._of_tasks.ask(self.viewer, {key: Run.of(key, each) for key, each in records.items()}, of_tasks)
+
+    def is_due(self) -> bool:
+        """True if something must be looked at again now: an answer of the site is old, or a token was revoked."""
+        revoked = any(token.revoked for token in self._tokens)
+        return revoked or bool(self._of_tasks.due() or self._of_trees.due())
 
     def forget(self, key: str) -> None:
         """Nothing of what was granted for this task counts any more."""
-        self._granted.pop(key, None)
-        self._asked.pop(key, None)
+        self._of_tasks.forget(key)
 
-    # --- Tokens ------------------------------------------------------------------------------------------------
+    def forget_tree(self, key: str) -> None:
+        """Nothing of what was granted for this workflow counts any more."""
+        self._of_trees.forget(key)
+
+    # --- Tokens --------------------------------------------------------------------------------------------
 
     async def add_token(self, text: str) -> None:
         """Take a token. Raises `InvalidToken`, and `StoreUnavailable` when nobody knows what is revoked."""
         await revocations().alook()
         token = read_token(text)
-        self._tokens = [*[known for known in self._tokens if not known.over][1 - MAX_TOKENS :], token]
+        self.drop_tokens()
+        self._tokens = [*self._tokens[1 - MAX_TOKENS :], token]
+
+    def drop_tokens(self) -> None:
+        """Keep only the tokens that count."""
+        self._tokens = [token for token in self._tokens if not token.over]
 
     def next_expiry(self) -> float | None:
         """Seconds until the next token is over; None if there is none."""
         coming = [token.expires for token in self._tokens if not token.expired]
         return max(min(coming) - time.time(), 0.0) if coming else None
 
-    # --- Both ----------------------------------------------------------------------------------------------------
+    # --- All of them ---------------------------------------------------------------------------------------
 
     def over(self, claims: Mapping[str, Claim]) -> list[str]:
         """Which of the tasks that are watched may no longer be watched."""
@@ -111,6 +125,13 @@ class Access:
 
     def item(self, key: str, claim: Claim, name: str) -> dict[str, Any]:
         """What the answer to ``watch`` says about one task."""
-        right = self.rights(key, claim)
-        may = [action for action in ("watch", "cancel", "terminate") if action in right.actions]
-        return {"id": name, "may": may, "until": right.until}
+        return _item(self.rights(key, claim), name)
+
+    def tree_item(self, key: str, claim: Claim, name: str) -> dict[str, Any]:
+        """What the answer to ``watch`` says about one workflow."""
+        return _item(self.tree_rights(key, claim), name)
+
+
+def _item(right: Rights, name: str) -> dict[str, Any]:
+    may = [action for action in ("watch", "cancel", "terminate") if action in right.actions]
+    return {"id": name, "may": may, "until": right.until}

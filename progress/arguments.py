@@ -30,13 +30,13 @@ class Arguments(TypedDict):
 def kept(task: str, function: Callable[..., Any] | None, args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
     """The arguments as JSON (`Arguments`); "" if they cannot be taken apart.
 
-    Positional ones get their names from the signature of `function`, or are "0", "1", … where this process does not
-    know it. Dates, decimals and the like are kept as text.
+    Positional ones get their names from the signature of `function`. Where this process does not know it they are
+    left out, as "0", "1", …: nobody can tell whether one is a secret. Dates, decimals and the like are kept as text.
     """
     found = Arguments(given={}, hidden=[], left_out=[])
     size = 0
     for name, value in _by_name(function, args, kwargs).items():
-        if not _is_small(value):
+        if name.isdecimal() or not _is_small(value):
             found["left_out"].append(name)
             continue
         shown = redact(task, "argument", name, value)

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from django.contrib.auth.models import AnonymousUser
-from django.db import close_old_connections
+from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db.models import Model
 
 from .claims import Claim
 from .conf import conf
@@ -28,13 +29,18 @@ from .tokens import WatchToken
 logger = logging.getLogger(__name__)
 
 TIMEOUT: Final = 2.0  # seconds that a socket waits for an answer
-BELIEVED: Final = 50.0  # seconds that an answer counts; a view that it allowed ends within 60
-REMEMBERED: Final = 10_000  # answers
+BELIEVED: Final = 45.0  # seconds that an answer counts; a view that it allowed ends within 60, see `reviews.py`
+AGAIN_AFTER: Final = 5.0  # seconds; when the function gave no answer
+FRESH: Final = 5.0  # seconds; an older user object is loaded anew, for it remembers its permissions
+REMEMBERED: Final = 10_000  # answers, and users
+COMPLAIN_EVERY: Final = 60.0  # seconds
 
 # Staff may do these by a permission alone; whose run it is does not matter.
 _OF_STAFF: Final = {"start": START, "rerun": RERUN, "arguments": ARGUMENTS}
 # Not Channels' shared thread: one slow answer would hold up every socket of the process.
 _threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="progress-authorize")
+
+Place = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,13 @@ class Run:
             return cls(key)
         told = record.snapshot()
         return cls(key, str(told.get("name", "")), record.owner, record.tree, str(told.get("title", "")), told)
+
+
+class Grant(NamedTuple):
+    """What the function said; None = nothing. It counts until then (seconds, monotonic)."""
+
+    answer: bool | None
+    until: float
 
 
 def allowed(user: Any, action: str, run: Run) -> bool:
@@ -86,78 +99,149 @@ def rights_of(
     claim = None if record is None else Claim.of(record)
     known = Rights() if claim is None else rights(key, claim, viewer, tokens)
     missing = [action for action in actions if action not in known.actions]
-    granted = frozenset(action for action in missing if is_granted(viewer, action, Run.of(key, record)))
+    if conf.PROGRESS_AUTHORIZE is None or not missing:
+        return known
+    run = Run.of(key, record)
+    granted = frozenset(action for action in missing if is_granted(viewer, action, run))
     return known if claim is None or not granted else rights(key, claim, viewer, tokens, granted)
 
 
 def is_granted(viewer: Viewer, action: str, run: Run) -> bool:
-    """What the function says. Its answer is believed for 50 s. May ask the database; takes as long as that does."""
+    """What the function says, called here; its answer is believed for 45 s. May ask the database.
+
+    Takes as long as the function does. While another thread asks the same, this one waits 2 s for that answer.
+    """
     if conf.PROGRESS_AUTHORIZE is None:
         return False
-    place = (viewer.user, action, run.task_id, run.name, run.owner)
-    answer = _answers.get(place)
-    if answer is None:
-        answer = _ask(viewer, action, run)
-        _answers.put(place, answer)
-    return answer and bool(run.name)
+    asked, is_mine = _answers.claim(_place(viewer, action, run))
+    if is_mine:
+        _ask(asked, viewer, action, run)
+    try:
+        return bool(asked.told.result(TIMEOUT)) and bool(run.name)
+    except TimeoutError:
+        return False
 
 
-async def granted(viewer: Viewer, actions: Iterable[str], runs: Iterable[Run]) -> dict[str, frozenset[str]]:
-    """Which of `actions` the function grants, by task id. All answers together are waited for 2 s; the rest is no."""
-    wanted = [(run, action) for run in runs for action in actions]
+async def granted(viewer: Viewer, wanted: Sequence[tuple[Run, str]]) -> list[Grant]:
+    """What the function says of each pair of a run and an action. All answers together are waited for 2 s."""
     if conf.PROGRESS_AUTHORIZE is None or not wanted:
-        return {}
-    loop = asyncio.get_running_loop()
-    asked = [loop.run_in_executor(_threads, _in_thread, viewer, action, run) for run, action in wanted]
-    done, late = await asyncio.wait(asked, timeout=TIMEOUT)
-    for answer in late:
-        answer.cancel()
-    if late:
-        logger.warning("PROGRESS_AUTHORIZE did not answer within %.0f s, so it grants nothing", TIMEOUT)
-    found: dict[str, set[str]] = {}
-    for (run, action), answer in zip(wanted, asked, strict=True):
-        if answer in done and answer.result():
-            found.setdefault(run.task_id, set()).add(action)
-    return {key: frozenset(actions) for key, actions in found.items()}
+        return [Grant(False, time.monotonic() + BELIEVED)] * len(wanted)
+    asked = []
+    for run, action in wanted:
+        question, is_mine = _answers.claim(_place(viewer, action, run))
+        asked.append(question)
+        if is_mine:
+            _threads.submit(_in_thread, question, viewer, action, run)
+    waiting = [asyncio.wrap_future(question.told) for question in asked if not question.told.done()]
+    if waiting and (await asyncio.wait(waiting, timeout=TIMEOUT))[1]:
+        _complain("PROGRESS_AUTHORIZE did not answer within %.0f s, so it grants nothing", TIMEOUT)
+    return [question.grant(run) for question, (run, _) in zip(asked, wanted, strict=True)]
 
 
-def _in_thread(viewer: Viewer, action: str, run: Run) -> bool:
+def _place(viewer: Viewer, action: str, run: Run) -> Place:
+    return (viewer.user, action, run.task_id, run.name, run.owner, str(run.snapshot.get("run", "")))
+
+
+# --- Asking ------------------------------------------------------------------------------------------------------
+
+
+class _Question:
+    """One call of the function, and what came of it. Whoever asks the same meanwhile waits for this answer."""
+
+    def __init__(self) -> None:
+        self.told: Future[bool | None] = Future()
+        self.told.set_running_or_notify_cancel()  # or a socket that stops waiting would cancel it for all
+        self.asked = time.monotonic()
+        self.until = self.asked + BELIEVED
+
+    def settle(self, answer: bool | None) -> None:
+        if answer is None:
+            self.until = time.monotonic() + AGAIN_AFTER
+        self.told.set_result(answer)
+
+    def grant(self, run: Run) -> Grant:
+        if not self.told.done():
+            return Grant(None, 0.0)  # asked for again soon: the answer may be there then
+        answer = self.told.result()
+        return Grant(None if answer is None else answer and bool(run.name), self.until)
+
+
+class _Answers:
+    """Questions whose answers still count, or are waited for. Threads share it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # held for a few operations on the dictionary, never while somebody is asked
+        self._kept: OrderedDict[Place, _Question] = OrderedDict()
+
+    def claim(self, place: Place) -> tuple[_Question, bool]:
+        """The question about this, and whether it is new: then the caller has to ask it."""
+        with self._lock:
+            known = self._kept.get(place)
+            if known is not None and time.monotonic() < known.until:
+                return known, False
+            fresh = self._kept[place] = _Question()
+            self._kept.move_to_end(place)
+            while len(self._kept) > REMEMBERED:
+                self._kept.popitem(last=False)
+            return fresh, True
+
+    def forget(self) -> None:
+        """Ask again."""
+        with self._lock:
+            self._kept.clear()
+
+
+_answers: Final = _Answers()
+_accounts: OrderedDict[str, tuple[float, Any]] = OrderedDict()
+_complained: list[float] = []
+
+
+def _in_thread(question: _Question, viewer: Viewer, action: str, run: Run) -> None:
+    if time.monotonic() - question.asked > TIMEOUT:
+        question.settle(None)  # nobody waits any more, and others do
+        return
     close_old_connections()
     try:
-        return is_granted(viewer, action, run)
+        _ask(question, viewer, action, run)
     finally:
         close_old_connections()
 
 
-def _ask(viewer: Viewer, action: str, run: Run) -> bool:
+def _ask(question: _Question, viewer: Viewer, action: str, run: Run) -> None:
+    answer: bool | None = False
     try:
-        function: Callable[..., Any] | None = conf.PROGRESS_AUTHORIZE
-        account = AnonymousUser() if viewer.account is None else viewer.account
-        return function is not None and function(account, action, run) is True
-    except Exception:
-        logger.exception("PROGRESS_AUTHORIZE failed, so it does not grant %r", action)
-        return False
+        function = conf.PROGRESS_AUTHORIZE
+        answer = function is not None and function(_account(viewer), action, run) is True
+    except (OperationalError, InterfaceError) as error:
+        answer = None  # the database is away: no reason to take away what was granted
+        _complain("PROGRESS_AUTHORIZE could not be asked, so it grants nothing: %r", error)
+    except Exception as error:  # noqa: BLE001 (a site's function: its mistake grants nothing, and breaks nothing)
+        _complain("PROGRESS_AUTHORIZE failed, so it grants nothing", error=error)
+    finally:
+        question.settle(answer)
 
 
-class _Answers:
-    """Answers that still count. Threads share it: every operation on it is one of a dictionary's own."""
+def _account(viewer: Viewer) -> Any:
+    from django.contrib.auth.models import AnonymousUser  # a table: this module is known before Django's apps are
 
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[str, ...], tuple[float, bool]] = OrderedDict()
-
-    def get(self, place: tuple[str, ...]) -> bool | None:
-        at, answer = self._kept.get(place, (0.0, False))
-        return answer if at and time.monotonic() - at < BELIEVED else None
-
-    def put(self, place: tuple[str, ...], answer: bool) -> None:
-        self._kept.pop(place, None)
-        self._kept[place] = (time.monotonic(), answer)
-        while len(self._kept) > REMEMBERED:
-            self._kept.popitem(last=False)
-
-    def forget(self) -> None:
-        """Ask again."""
-        self._kept.clear()
+    account = viewer.account
+    if account is None:
+        return AnonymousUser()
+    if time.monotonic() - viewer.since < FRESH or not isinstance(account, Model):
+        return account
+    at, known = _accounts.get(viewer.user, (0.0, None))
+    if known is None or time.monotonic() - at >= FRESH:
+        found = account.__class__._default_manager.filter(pk=account.pk).first()
+        known = found if getattr(found, "is_active", False) else AnonymousUser()
+        _accounts[viewer.user] = (time.monotonic(), known)
+        while len(_accounts) > REMEMBERED:
+            _accounts.popitem(last=False)
+    return known
 
 
-_answers: Final = _Answers()
+def _complain(message: str, *values: object, error: Exception | None = None) -> None:
+    """Warn once a minute: a function that fails is asked very often."""
+    now = time.monotonic()
+    if not _complained or now - _complained[0] >= COMPLAIN_EVERY:
+        _complained[:] = [now]
+        logger.warning(message, *values, exc_info=error)

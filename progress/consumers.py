@@ -123,8 +123,10 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     def reviewed(self, viewer: Viewer) -> None:
         """From the review of all sessions: this is who it is now."""
-        other = viewer.user != self.conversation.access.viewer.user
-        self.start(self.close(SESSION) if other else self.conversation.look_again(viewer))
+        if viewer.user != self.conversation.access.viewer.user:
+            self.start(self.close(SESSION))
+        elif self.conversation.needs_a_look(viewer):
+            self.start(self.conversation.look_again(viewer))
 
     def _may_enter(self, user: str) -> bool:
         """Take a place under the limits. Who has neither a session nor a token is known by the address alone."""

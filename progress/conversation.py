@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -16,7 +17,7 @@ from .access import Access
 from .claims import Claim
 from .conf import conf
 from .control import acarry_out, decide
-from .exceptions import InvalidToken
+from .exceptions import InvalidToken, StoreUnavailable
 from .hub import Hub
 from .log_tails import LogTails
 from .messages import Message
@@ -120,6 +121,8 @@ class Conversation:
             await self._refuse([names[key] for key in refused], "not_found", message.ref)
         over = [key for key in allowed if key not in self._claims][self._room() :]
         if over:
+            for key in over:
+                self.access.forget(key)
             await self._refuse([names[key] for key in over], "too_many", message.ref)
             allowed = {key: claim for key, claim in allowed.items() if key not in over}
         if allowed:
@@ -164,7 +167,7 @@ class Conversation:
         (name,) = message.ids
         key = snapshot.address(name)
         record = (await self._hub.read([key])).get(key)
-        may = await self.access.rights_now(key, record, ("watch", message.asks_for))
+        may = await self.access.rights_now(key, record, ("watch", *message.asks_for))
         if key not in self._claims:
             self.access.forget(key)
         decision = decide(record, may, terminate=message.terminate)
@@ -215,10 +218,15 @@ class Conversation:
     async def look_again(self, viewer: Viewer) -> None:
         """Anybody's rights may have changed: show what may be seen now."""
         self.access.viewer = viewer
-        await self.access.ask_again()
-        for key in list(self._claims):
+        with suppress(StoreUnavailable):  # no reason to show less
+            await self.access.ask_again(self._hub.read, self._trees.runs())
+        for key in self._claims:
             self._fit_view(key)
         await self._drop_what_is_over("not_found")
+
+    def needs_a_look(self, viewer: Viewer) -> bool:
+        """True if what may be seen can be something else now than when it was looked at last."""
+        return viewer != self.access.viewer or self.access.is_due()
 
     def _is_still_allowed(self, shown: Shown) -> bool:
         """Decide again about a task whose id was used for another run: that may be somebody else's."""
@@ -278,6 +286,7 @@ class Conversation:
     async def _drop_what_is_over(self, code: str) -> None:
         if over := self._forget(self.access.over(self._claims)):
             await self._say_over(over, code)
+        self.access.drop_tokens()
         if trees := self._trees.over():
             names, _ = await self._trees.leave(trees)
             await self._refuse(names, code, None)

@@ -46,9 +46,9 @@ class Message:
     terminate: bool = False
 
     @property
-    def asks_for(self) -> str:
-        """The action that a ``cancel`` asks for."""
-        return "terminate" if self.terminate else "cancel"
+    def asks_for(self) -> tuple[str, ...]:
+        """The actions that a ``cancel`` asks for: to end by force is one to cancel as well."""
+        return ("cancel", "terminate") if self.terminate else ("cancel",)
 
     @property
     def cost(self) -> int:

@@ -7,6 +7,7 @@ watching and cancelling. A task that says that it cannot be cancelled may be can
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -31,6 +32,7 @@ class Viewer:
     user: str = ""
     permissions: frozenset[str] = frozenset()
     account: Any = field(default=None, compare=False, repr=False)  # the user object; None = nobody
+    since: float = field(default=0.0, compare=False, repr=False)  # when that was loaded; seconds, monotonic
 
     def may(self, action: str, record: Record | None) -> bool:
         """True if this viewer may "watch", "cancel" or "terminate" the task; False if there is no such task."""
@@ -56,7 +58,7 @@ def viewer_of(user: Any) -> Viewer:
     if not owner_id(user) or not getattr(user, "is_active", False):
         return Viewer()
     held = [name for name in PERMISSIONS if user.is_staff and user.has_perm(name)]
-    return Viewer(owner_id(user), frozenset(held), user)
+    return Viewer(owner_id(user), frozenset(held), user, time.monotonic())
 
 
 def rights(

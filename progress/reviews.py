@@ -9,23 +9,27 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
-from .conf import conf
 from .exceptions import ProgressError
 from .permissions import Viewer
 from .revocations import revocations
 
 logger = logging.getLogger(__name__)
 
-# Seconds. What was found out about a session is at most 5 s old when it is first used (`middleware.CACHE_SECONDS`),
-# is found out again after 45 s, is looked at every 5 s, and a look-up takes 2 s: within 60 s in all.
+# Seconds. What is known of a session is at most 5 s old when it is first used (`middleware.CACHE_SECONDS`), is found
+# out again after 45 s at most, is looked at every 5 s, and a look-up takes 2 s: within 60 s in all. So it is for
+# what the site's own function said about a user object that was loaded up to 5 s before.
 EVERY: Final = 5.0
 LOOK_UP_AFTER: Final = 45.0
+EARLIER: Final = 0.3  # part of that by which some look-ups come earlier: sessions that came together are spread
 AGAIN_AFTER: Final = 10.0  # when a look-up failed
+JUST_NOW: Final = 2.0  # whoever loads a page later wants to see what is new
+AT_ONCE: Final = 2  # look-ups; half of the threads stay free for those who come
 
 LookUp = Callable[[], Awaitable[Viewer]]
 
@@ -36,7 +40,7 @@ async def nobody() -> Viewer:
 
 
 class Reviewed(Protocol):
-    """A connection. It is told who its session belongs to now, whenever anything may have changed."""
+    """A connection. At each review it is told who its session belongs to as far as is known."""
 
     def reviewed(self, viewer: Viewer) -> None: ...
 
@@ -45,8 +49,13 @@ class _Session:
     def __init__(self, look_up: LookUp) -> None:
         self.look_up = look_up
         self.viewer = Viewer()
-        self.due = 0.0
+        self.looked = self.due = 0.0
         self.members: set[Reviewed] = set()
+
+    def found(self, viewer: Viewer) -> None:
+        self.viewer = viewer
+        self.looked = time.monotonic()
+        self.due = self.looked + LOOK_UP_AFTER * random.uniform(1 - EARLIER, 1)
 
 
 class Reviews:
@@ -59,11 +68,10 @@ class Reviews:
     async def enter(self, session: str, look_up: LookUp, member: Reviewed) -> Viewer:
         """Who the session belongs to; from now on `member` is told when that changes. Raises what `look_up` does."""
         known = self._sessions.get(session)
-        if known is None:
-            fresh = _Session(look_up)
-            fresh.viewer = await look_up()
-            fresh.due = time.monotonic() + LOOK_UP_AFTER
-            known = self._sessions.setdefault(session, fresh)
+        if known is None or time.monotonic() - known.looked > JUST_NOW:
+            viewer = await look_up()
+            known = self._sessions.setdefault(session, _Session(look_up))
+            known.found(viewer)  # for those who are here already as well
         known.members.add(member)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -91,31 +99,30 @@ class Reviews:
 
     async def _review(self) -> None:
         now = time.monotonic()
-        due = [session for session in self._sessions.values() if session.due <= now]
-        changed = set(await asyncio.gather(*(self._look_up(session) for session in due)))
+        due = iter([session for session in self._sessions.values() if session.due <= now])
+        await asyncio.gather(*(self._look_up(due) for _ in range(AT_ONCE)))
         try:
-            everybody = await revocations().alook()
+            await revocations().alook()
         except ProgressError as error:
-            everybody = False
             logger.debug("Revoked tokens are looked for later: %s", error)
-        everybody = everybody or conf.PROGRESS_AUTHORIZE is not None
         for session in list(self._sessions.values()):
-            if everybody or session in changed:
-                for member in list(session.members):
-                    member.reviewed(session.viewer)
+            for member in list(session.members):
+                member.reviewed(session.viewer)
+            await asyncio.sleep(0)  # very many must not hold up the loop
 
-    async def _look_up(self, session: _Session) -> _Session | None:
-        """The session, if somebody else is behind it now, or somebody with other rights."""
-        try:
-            viewer = await session.look_up()
-        except Exception as error:  # noqa: BLE001 (a session may be kept anywhere)
-            # Slow or away: no reason to show less, and none to stop looking.
-            logger.debug("A session could not be looked at: %r", error)
+    async def _look_up(self, due: Iterator[_Session]) -> None:
+        """One after another, as long as that goes quickly."""
+        slow = False
+        for session in due:
             session.due = time.monotonic() + AGAIN_AFTER
-            return None
-        session.due = time.monotonic() + LOOK_UP_AFTER
-        before, session.viewer = session.viewer, viewer
-        return session if viewer != before else None
+            if slow:
+                continue  # the others would wait as long, and what is known by then is to be told
+            try:
+                session.found(await session.look_up())
+            except Exception as error:  # noqa: BLE001 (a session may be kept anywhere)
+                # Slow or away: no reason to show less, and none to stop looking.
+                logger.debug("A session could not be looked at: %r", error)
+                slow = isinstance(error, TimeoutError)
 
 
 _reviews: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Reviews] = weakref.WeakKeyDictionary()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from .store import Store, get_store
 
 LOOK_EVERY: Final = 20.0  # seconds
-OVERLAP: Final = 60.0  # seconds; clocks of those who revoke differ
+OVERLAP: Final = 3600.0  # seconds; clocks of those who revoke differ
 MAX_LIFETIME: Final = 365 * 24 * 3600.0  # seconds; no token lives longer
 
 
@@ -35,17 +36,27 @@ class Revocations:
         """Learn what is new, if that was not done for 20 s. Raises `StoreUnavailable`."""
         store = self._store()
         if store is not None and self._is_due():
-            self._learn(store.revoked(self._since()))
-            self._looked = time.monotonic()
+            with self._looking():
+                self._learn(store.revoked(self._since()))
 
-    async def alook(self) -> bool:
-        """Like `look`; True if there was something new."""
+    async def alook(self) -> None:
+        """Like `look`."""
         store = self._store()
-        if store is None or not self._is_due():
-            return False
-        news = self._learn(await store.arevoked(self._since()))
-        self._looked = time.monotonic()
-        return news
+        if store is not None and self._is_due():
+            with self._looking():
+                self._learn(await store.arevoked(self._since()))
+
+    @contextmanager
+    def _looking(self) -> Iterator[None]:
+        before, begun = self._looked, time.monotonic()
+        if before is not None:
+            self._looked = begun  # others need not look meanwhile; they know what was known 20 s ago
+        try:
+            yield
+        except BaseException:
+            self._looked = before
+            raise
+        self._looked = begun
 
     def add(self, name: str) -> None:
         """Revoke, from now on and for everything issued until now. Raises `StoreUnavailable`."""
@@ -60,10 +71,8 @@ class Revocations:
     def _since(self) -> float:
         return max(self._known.values(), default=OVERLAP) - OVERLAP
 
-    def _learn(self, told: dict[str, float]) -> bool:
-        news = {name: at for name, at in told.items() if at > self._known.get(name, -1.0)}
-        self._known |= news
-        return bool(news)
+    def _learn(self, told: dict[str, float]) -> None:
+        self._known |= {name: at for name, at in told.items() if at > self._known.get(name, -1.0)}
 
 
 _of_stores: weakref.WeakKeyDictionary[Store, Revocations] = weakref.WeakKeyDictionary()

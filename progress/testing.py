@@ -184,7 +184,7 @@ class Told(Sequence[dict[str, Any]]):
             store = stores.get_store()
         else:
             store = self._exits.enter_context(in_memory())
-        assert isinstance(store, MemoryStore)  # noqa: S101 (in_memory has just put it there)
+        assert isinstance(store, MemoryStore)  # noqa: S101 (in_memory has just put it there)  # nosec B101
         self._store = store
         self._exits.enter_context(patch.object(store, "write", self._observing(store.write)))
         return self

@@ -41,10 +41,15 @@ class WatchToken:
         return time.time() >= self.expires
 
     @property
-    def over(self) -> bool:
-        """True once its time is over, or it is known here to be revoked."""
+    def revoked(self) -> bool:
+        """True once it is known here to be revoked."""
         about = (f"task:{self.key}", f"user:{self.user}", f"token:{self.digest}")
-        return self.expired or revocations().voids(about, self.issued)
+        return revocations().voids(about, self.issued)
+
+    @property
+    def over(self) -> bool:
+        """True once it does not count any more: its time is over, or it is revoked."""
+        return self.expired or self.revoked
 
     @property
     def until(self) -> str:

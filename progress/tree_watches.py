@@ -74,13 +74,22 @@ class TreeWatches:
         await self.leave(list(self._watched))
 
     def _may(self, key: str, claim: Claim) -> bool:
-        return "watch" in self._access.rights(key, claim).actions
+        return "watch" in self._access.tree_rights(key, claim).actions
+
+    async def _ask(self, key: str, found: Found | None) -> None:
+        """Ask the site, too; of what does not exist as well."""
+        if found is None:
+            await self._access.ask_tree(key, Run(key), None)
+        else:
+            await self._access.ask_tree(found.key, _run(found.key, found.claim), found.claim)
+        if found is None or not self._may(found.key, found.claim):
+            self._access.forget_tree(found.key if found else key)
 
     async def watch(self, name: str, ref: Any) -> None:
         """Answer, and tell the client of this workflow from now on. Raises `StoreUnavailable`."""
         key = snapshot.address(name)
         found = await find_tree(key)
-        await self._access.ask([(_run_of(key, found), found.claim if found else None)])
+        await self._ask(key, found)
         if found is None or not self._may(found.key, found.claim):
             await self._say("refused", ref, ids=[name], code="not_found")
         elif len(self._watched) >= MAX_TREES and found.key not in self._watched:
@@ -88,7 +97,7 @@ class TreeWatches:
         else:
             known = self._watched.get(found.key)
             self._watched[found.key] = _Watched(name, found.claim, members=known.members if known else set())
-            await self._say("watching", ref, items=[self._access.item(found.key, found.claim, name)])
+            await self._say("watching", ref, items=[self._access.tree_item(found.key, found.claim, name)])
             # A slow reader took its time with that, and may have left meanwhile.
             if not self._closed and found.key in self._watched:
                 self.update(found.key, found.workflow)
@@ -140,7 +149,7 @@ class TreeWatches:
         """Watch these no longer. Returns what the client called them, and their members."""
         gone = {key: self._watched.pop(key) for key in list(keys) if key in self._watched}
         for key in gone:
-            self._access.forget(key)
+            self._access.forget_tree(key)
         await self._hub.trees.unwatch(gone, self._line)
         others: set[str] = set().union(*(tree.members for tree in self._watched.values()))
         members = [member for tree in gone.values() for member in tree.members - others]
@@ -150,7 +159,11 @@ class TreeWatches:
         """Keys of everything that is watched."""
         return list(self._watched)
 
+    def runs(self) -> dict[str, Run]:
+        """What is watched, as the site's own function is told of it."""
+        return {key: _run(key, tree.claim) for key, tree in self._watched.items()}
 
-def _run_of(key: str, found: Found | None) -> Run:
+
+def _run(key: str, claim: Claim) -> Run:
     """A workflow, as the site's own function is told of it: by the name "workflow"."""
-    return Run(found.key, "workflow", found.workflow.owner, found.key) if found else Run(key)
+    return Run(key, "workflow", claim.owner, key)

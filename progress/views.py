@@ -96,7 +96,7 @@ def _cancel(request: HttpRequest, task_id: str) -> HttpResponse:
     key = snapshot.address(task_id)
     record = get_store().load(key)
     terminate = "1" in (request.GET.get("terminate"), request.POST.get("terminate"))
-    asked = ("watch", "terminate" if terminate else "cancel")
+    asked = ("watch", "cancel", *(["terminate"] if terminate else []))
     may = rights_of(key, record, viewer, tokens, *asked).actions
     decision = control.decide(record, may, terminate=terminate)
     done = control.carry_out(decision, task_id, record, viewer.user)

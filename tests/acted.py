@@ -30,7 +30,7 @@ class ActedTask:
 
     def queue(self) -> ActedTask:
         """It was sent."""
-        args = {"owner": self.owner, "tree": self.tree, **self.reporter.texts(State.PENDING)}
+        args = {"owner": self.owner, "tree": self.tree, "history": 1, **self.reporter.texts(State.PENDING)}
         answer = self._write("queue", args)
         if answer.accepted and self.owner and self.hints:
             hint = groups.hint(self.key, answer.head.seq)
@@ -72,6 +72,7 @@ class ActedTask:
                 "run": head.run,
                 "owner": self.owner,
                 "tree": self.tree,
+                "history": 1,
                 "seen": head.seq,
                 **self.reporter.texts(state),
             },

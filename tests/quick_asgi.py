@@ -11,7 +11,7 @@ from progress import authorize, consumers, middleware, reviews, revocations, ser
 consumers.HEARTBEAT = 1.0
 reviews.EVERY = 0.2
 reviews.LOOK_UP_AFTER = reviews.AGAIN_AFTER = 0.5
-authorize.BELIEVED = 0.5
+authorize.BELIEVED = authorize.FRESH = 0.5
 revocations.LOOK_EVERY = 0.5
 middleware.CACHE_SECONDS = 0.5
 servers.STUCK_SECONDS = 2.0

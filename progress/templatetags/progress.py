@@ -14,6 +14,7 @@ from django.urls import get_script_prefix
 from progress.authorize import rights_of
 from progress.exceptions import InvalidToken, ProgressError
 from progress.permissions import viewer_of
+from progress.revocations import revocations
 from progress.snapshot import State, address
 from progress.store import get_store
 from progress.tokens import read_token
@@ -60,6 +61,8 @@ def task_progress(
 def _look_up(context: Context, key: str, token: str) -> dict[str, Any] | None:
     try:
         record = get_store().load(key)
+        if token:
+            revocations().look()
     except ProgressError:
         return None  # the page is worth more than the bar; the element goes on looking
     try:

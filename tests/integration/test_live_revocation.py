@@ -1,4 +1,4 @@
-"""A view ends with the right to it: within a minute, while the socket is open. Here in a hurry (`tests.quick_asgi`)."""
+"""A view ends with the right to it, within a minute, on an open socket: here in a hurry, by `tests.quick_asgi`."""
 
 from __future__ import annotations
 

@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import re
 import threading
+import time
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import AnonymousUser, Group, Permission
+from django.db import OperationalError
 from django.test import Client
 
 from progress import authorize
 from progress.access import Access
 from progress.authorize import Run, allowed, granted, is_granted
+from progress.grants import Grants
 from progress.permissions import Viewer, viewer_of
 from progress.store import get_store
 from progress.testing import Communicator, in_memory
+from tasks.models import Start
 from tests.acted import ActedTask
 
 ACTIONS = ("watch", "cancel", "terminate", "start", "rerun", "arguments", "logs")
@@ -27,6 +36,8 @@ SOMEBODYS = Run("t", "shop.report", "100", "t", "Report", {"state": "PENDING"})
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     authorize._answers.forget()
+    authorize._accounts.clear()
+    authorize._complained.clear()
     with in_memory():
         yield
     authorize._answers.forget()
@@ -87,7 +98,8 @@ def test_answer_is_asked_for_once_a_minute(settings: Any, monkeypatch: Any) -> N
     for _ in range(5):
         assert allowed(person(), "watch", SOMEBODYS)
     assert len(asked.calls) == 1
-    monkeypatch.setattr(authorize, "BELIEVED", 0.0)
+    later = time.monotonic() + authorize.BELIEVED
+    monkeypatch.setattr(authorize.time, "monotonic", lambda: later)
     assert allowed(person(), "watch", SOMEBODYS)
     assert len(asked.calls) == 2
 
@@ -109,7 +121,8 @@ async def test_function_that_hangs_costs_a_socket_two_seconds_and_grants_nothing
     let_go = threading.Event()
     settings.PROGRESS_AUTHORIZE = lambda user, action, run: let_go.wait(10)
     try:
-        assert await granted(Viewer("7"), ["watch"], [Run("hangs", "shop.report")]) == {}
+        (told,) = await granted(Viewer("7"), [(Run("hangs", "shop.report"), "watch")])
+        assert told.answer is None
     finally:
         let_go.set()
     assert "did not answer" in caplog.text
@@ -126,6 +139,97 @@ def test_unknown_is_asked_about_like_forbidden(settings: Any) -> None:
         answers.append((response.status_code, response.content, len(asked.calls) - before))
     assert answers[0] == answers[1] == (404, b'{"error": "not_found"}', 1)
     assert [run.name for _, _, run in asked.calls] == ["tests.acted", ""]
+
+
+async def test_fifty_sockets_that_ask_the_same_at_once_cost_one_call(settings: Any) -> None:
+    """They wait for the same answer, and all get it; so does a page in another thread."""
+    calls, let_go = list[str](), threading.Event()
+
+    def slow(user: Any, action: str, run: Run) -> bool:
+        calls.append(action)
+        return let_go.wait(10)
+
+    settings.PROGRESS_AUTHORIZE = slow
+    asking = [asyncio.create_task(granted(Viewer("7"), [(SOMEBODYS, "watch")])) for _ in range(50)]
+    page = asyncio.create_task(asyncio.to_thread(is_granted, Viewer("7"), "watch", SOMEBODYS))
+    async with asyncio.timeout(5):
+        while not calls:  # noqa: ASYNC110 (what is waited for is told to nobody)
+            await asyncio.sleep(0.01)
+    let_go.set()
+    assert [told.answer for (told,) in await asyncio.gather(*asking)] == [True] * 50
+    assert await page
+    assert calls == ["watch"]
+
+
+async def test_database_that_is_away_takes_away_no_grant(settings: Any, monkeypatch: Any) -> None:
+    """Whoever watches goes on watching; whoever comes is not let in. A mistake in the function ends the view."""
+    answers: list[Any] = [True, OperationalError("away"), OperationalError("away"), LookupError("no such row")]
+
+    def site(user: Any, action: str, run: Run) -> bool:
+        answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return bool(answer)
+
+    settings.PROGRESS_AUTHORIZE = site
+    granted_so_far, run, nothing_waits = Grants(), {"t": SOMEBODYS}, {"t": ["watch"]}
+    await granted_so_far.ask(Viewer("7"), run, nothing_waits)
+    assert granted_so_far.of("t") == {"watch"}
+    authorize._answers.forget()
+    await granted_so_far.ask(Viewer("7"), run, nothing_waits)
+    assert granted_so_far.of("t") == {"watch"}
+    authorize._answers.forget()
+    newcomer = Grants()
+    await newcomer.ask(Viewer("7"), run, nothing_waits)
+    assert newcomer.of("t") == frozenset()
+    authorize._answers.forget()
+    await granted_so_far.ask(Viewer("7"), run, nothing_waits)
+    assert granted_so_far.of("t") == frozenset()
+
+
+@pytest.mark.django_db
+def test_user_object_is_loaded_anew_when_it_is_old(settings: Any) -> None:
+    """It remembers its permissions and groups: a right that was taken away must not live on in it."""
+    settings.PROGRESS_AUTHORIZE = lambda user, action, run: user.has_perm("auth.view_group")
+    user = get_user_model().objects.create_user("ann")
+    user.user_permissions.add(Permission.objects.get(codename="view_group"))
+    viewer = viewer_of(user)
+    assert is_granted(viewer, "watch", SOMEBODYS)  # and now the object remembers
+    user.user_permissions.clear()
+    authorize._answers.forget()
+    assert is_granted(viewer, "watch", SOMEBODYS)
+    authorize._answers.forget()
+    authorize._accounts.clear()
+    assert not is_granted(replace(viewer, since=viewer.since - authorize.FRESH), "watch", SOMEBODYS)
+    get_user_model().objects.update(is_active=False)
+    authorize._answers.forget()
+    authorize._accounts.clear()
+    settings.PROGRESS_AUTHORIZE = lambda user, action, run: not user.is_anonymous
+    assert not is_granted(replace(viewer, since=viewer.since - authorize.FRESH), "watch", SOMEBODYS)
+
+
+def test_failing_function_is_complained_of_once_a_minute(settings: Any, caplog: Any) -> None:
+    """It is asked thousands of times; the log stays readable."""
+
+    def fail(user: Any, action: str, run: Run) -> bool:
+        raise LookupError("no such team")
+
+    settings.PROGRESS_AUTHORIZE = fail
+    for number in range(20):
+        assert not is_granted(Viewer("7"), "watch", Run(f"t{number}", "shop.report"))
+    assert sum("PROGRESS_AUTHORIZE failed" in record.message for record in caplog.records) == 1
+
+
+async def test_end_by_force_is_granted_with_a_wish_to_cancel(settings: Any) -> None:
+    """Both are asked about then, and both are needed; the socket and the page agree."""
+    asked = []
+    for grants in ({"watch", "cancel", "terminate"}, {"watch", "terminate"}, {"watch", "cancel"}):
+        settings.PROGRESS_AUTHORIZE = lambda user, action, run, grants=grants: action in grants
+        authorize._answers.forget()
+        ActedTask("t", owner="1").queue()
+        async with Communicator(person()) as client:
+            asked.append((await client.ask("cancel", id="t", terminate=True)).get("code", "accepted"))
+    assert asked == ["accepted", "not_allowed", "not_allowed"]
 
 
 async def test_unknown_is_refused_whatever_the_function_says(settings: Any) -> None:
@@ -149,7 +253,7 @@ async def test_granted_watcher_sees_the_public_view_and_what_is_granted_besides(
         assert "inner secret" not in str(await client.next("t"))
         assert (await client.ask("logs", id="t"))["type"] == "logs"
         assert (await client.cancel("t"))["code"] == "not_allowed"
-    assert [action for _, action, _ in asked.calls] == ["cancel", "watch", "logs"]
+    assert [action for _, action, _ in asked.calls] == ["watch", "cancel", "logs"]
 
 
 async def test_run_of_the_same_id_by_somebody_else_is_asked_about_anew(settings: Any) -> None:
@@ -179,7 +283,7 @@ async def test_nothing_is_remembered_of_what_was_refused(settings: Any) -> None:
     access = Access()
     for number in range(50):
         await access.sort_out([f"t{number}"], {}, _read)
-    assert access._asked == access._granted == {}
+    assert access._of_tasks._told == {}
 
 
 async def _read(keys: Any) -> dict[str, Any]:
@@ -189,21 +293,18 @@ async def _read(keys: Any) -> dict[str, Any]:
 # --- As the documentation shows it --------------------------------------------------------------------------------
 
 
-def by_team(user: Any, action: str, run: Run) -> bool:
-    return run.name.startswith("shop.") and action in ("watch", "logs") and user.groups.filter(name="shop").exists()
-
-
-def by_object(user: Any, action: str, run: Run) -> bool:
-    from tasks.models import Start
-
-    start = Start.objects.filter(task_id=run.task_id).first()
-    return start is not None and action == "watch" and start.user_id == user.pk
+def documented(number: int) -> Any:
+    """The function in an example of docs/permissions.md, as it stands there."""
+    page = (Path(__file__).parents[2] / "docs/permissions.md").read_text()
+    made: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(def authorize.*?)```", page, re.DOTALL)[number], made)
+    return made["authorize"]
 
 
 @pytest.mark.django_db
 def test_example_with_groups(settings: Any) -> None:
     """Whoever is in the team sees its tasks; nobody else, and no others."""
-    settings.PROGRESS_AUTHORIZE = by_team
+    settings.PROGRESS_AUTHORIZE = documented(0)
     ann = get_user_model().objects.create_user("ann")
     ann.groups.add(Group.objects.create(name="shop"))
     bob = get_user_model().objects.create_user("bob")
@@ -211,7 +312,20 @@ def test_example_with_groups(settings: Any) -> None:
     assert not allowed(ann, "cancel", SOMEBODYS)
     assert not allowed(ann, "watch", Run("u", "bank.report", "100"))
     assert not allowed(bob, "watch", SOMEBODYS)
-    assert not allowed(AnonymousUser(), "watch", Run("u", "bank.report", "100"))
+    assert not allowed(AnonymousUser(), "watch", SOMEBODYS)
+
+
+@pytest.mark.django_db
+def test_example_with_an_object(settings: Any) -> None:
+    """Whoever the row of the run belongs to watches it; no row, no right."""
+    settings.PROGRESS_AUTHORIZE = documented(1)
+    ann, bob = (get_user_model().objects.create_user(name) for name in ("ann", "bob"))
+    run = Run(Start.objects.create(user=ann, once=uuid4(), task="shop.report").task_id, "shop.report", "100")
+    assert allowed(ann, "watch", run)
+    assert not allowed(ann, "cancel", run)
+    assert not allowed(ann, "watch", SOMEBODYS)
+    assert not allowed(bob, "watch", run)
+    assert not allowed(AnonymousUser(), "watch", run)
 
 
 @pytest.mark.django_db

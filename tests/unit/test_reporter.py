@@ -155,7 +155,16 @@ def test_log_lines_are_short_and_few() -> None:
     assert odd == ("\N{REPLACEMENT CHARACTER}", "zwölf ☃\N{REPLACEMENT CHARACTER}")
 
 
-@pytest.mark.parametrize("result", [itself(), object(), "\ud800", {"a": {1, 2}}, b"x" * 5000])
+def test_return_value_without_an_end_is_hidden_and_the_end_is_told() -> None:
+    """Nobody can look through all of it for secrets."""
+    reporter = Reporter(job(show_result=True))
+    reporter.become(State.SUCCESS, result=itself())
+    told = shown(reporter, State.SUCCESS)
+    assert told["state"] == "SUCCESS"
+    assert "result" not in told
+
+
+@pytest.mark.parametrize("result", [object(), "\ud800", {"a": {1, 2}}, b"x" * 5000])
 def test_any_return_value_is_shown_somehow(result: Any) -> None:
     """An end is never lost because of what the task returned."""
     reporter = Reporter(job(show_result=True))
