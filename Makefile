@@ -14,7 +14,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run check test e2e adopt faults soak variants matrix bench lock clean dev js
+.PHONY: help install run check test e2e adopt faults soak variants matrix bench audit lock clean dev js
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -29,10 +29,11 @@ install: $(VENV)/.run ## Make .venv and install what runs
 run: $(VENV)/.run ## Start Redis, web and worker; Ctrl-C stops them
 	@exec $(PY) -m project.run
 
-check: dev js ## Format, lint, types; changes nothing
+check: dev js ## Format, lint, types, known traps; changes nothing
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+	$(PY) -m bandit --quiet --recursive progress project tasks
 ifneq ($(NPM),)
 	npm run --silent types
 endif
@@ -66,6 +67,9 @@ bench: dev ## Measure start-up, reporting and fan-out
 	$(PY) -m bench.startup
 	$(PY) -m bench
 	$(PY) -m bench.task_cost
+
+audit: dev ## Ask for known faults of the locked packages (needs the network)
+	$(PY) -m pip_audit --strict --disable-pip --require-hashes --requirement requirements.txt
 
 lock: ## Renew both requirements files from pyproject.toml (needs uv)
 	@command -v uv >/dev/null || { echo "make: lock needs the program uv: pip install uv" >&2; exit 1; }

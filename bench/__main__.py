@@ -27,6 +27,8 @@ def main() -> int:
             PROGRESS_PREFIX="bench",
             SECRET_KEY=os.urandom(20).hex(),
             LOG_LEVEL="WARNING",
+            PROGRESS_MAX_CONNECTIONS="0",  # one user is the whole crowd
+            PROGRESS_MAX_JOINS="0",
         )
         import django
 

@@ -43,7 +43,7 @@ class Breaker:
         while not waiting.wait(PROBE_INTERVAL):
             try:
                 self._ping()
-            except Exception:  # noqa: BLE001, S112 (whatever it is, Redis is not back)
+            except Exception:  # noqa: BLE001, S112 (whatever it is, Redis is not back)  # nosec B112
                 continue
             self._tripped_in = 0
             return

@@ -111,7 +111,7 @@ def spread(count: int) -> list[int]:
     width = max(SPREAD_MS, EACH_MS * count)
     slots = list(range(count))
     random.shuffle(slots)
-    return [SOONEST_MS + int(width * (slot + random.random()) / count) for slot in slots]
+    return [SOONEST_MS + int(width * (slot + random.random()) / count) for slot in slots]  # nosec B311 # jitter
 
 
 drain = Drain()

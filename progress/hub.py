@@ -250,7 +250,7 @@ class Hub:
 
     async def _sweep(self) -> None:
         while True:
-            await asyncio.sleep(conf.PROGRESS_SWEEP_INTERVAL * random.uniform(0.75, 1.0))
+            await asyncio.sleep(conf.PROGRESS_SWEEP_INTERVAL * random.uniform(0.75, 1.0))  # nosec B311 # jitter
             try:
                 await self._subscription.mend()
                 await self._look_if_possible(list(self._tasks))

@@ -92,7 +92,7 @@ class Reaper:
     async def run(self) -> None:
         """Reap every second. Runs until it is cancelled."""
         while True:
-            await asyncio.sleep(REAP_EVERY * random.uniform(0.8, 1.0))
+            await asyncio.sleep(REAP_EVERY * random.uniform(0.8, 1.0))  # nosec B311 # jitter
             try:
                 await self.reap(get_store())
             except ProgressError as error:

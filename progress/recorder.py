@@ -176,12 +176,13 @@ def _save_together(changes: Sequence[Change]) -> list[Folded]:
     using = router.db_for_write(TaskRun)
     table = TaskRun.objects.using(using)
     with transaction.atomic(using=using):
-        known = table.select_for_update().filter(task_id__in={change.key for change in changes})
+        known = table.select_for_update().filter(task_id__in={change.key for change in changes}).order_by("pk")
         rows: Rows = {(row.task_id, row.run): row for row in known}
         folded = [each for change in changes if (each := fold(rows, change)) is not None]
         touched = list({id(each.row): each.row for each in folded}.values())
         new, old = [row for row in touched if row.pk is None], [row for row in touched if row.pk is not None]
-        table.bulk_create(new)
+        # In one order, as above: two recorders that hold the same runs wait for each other, and not in a circle.
+        table.bulk_create(sorted(new, key=lambda row: (row.task_id, row.run)))
         if connections[using].features.supports_update_conflicts_with_target:
             table.bulk_create(old, update_conflicts=True, unique_fields=["id"], update_fields=WRITTEN)
         else:

@@ -17,7 +17,7 @@ from project.redis_server import RedisProgram, find_redis, free_port
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 PATIENCE: Final = 60.0  # seconds until everything works, or it is said what does not
-ANYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 (what it means to listen there is the point)
+ANYWHERE: Final = {"0.0.0.0", "::"}  # noqa: S104 (what it means to listen there is the point)  # nosec B104
 
 
 class CannotRun(Exception):

@@ -7,7 +7,7 @@ the seconds after which it is said what does not work (60).
 from __future__ import annotations
 
 import os
-import subprocess
+import subprocess  # nosec B404 # each call says why it may
 import sys
 import threading
 import time
@@ -116,7 +116,7 @@ def _tell_when_ready(programs: Runner, place: Place, login: str, began: float) -
 def _doctor(programs: Runner, place: Place, deadline: float) -> str:
     """What ``progress_doctor`` complains about, or ""."""
     wait = str(max(deadline - time.monotonic(), 1))
-    doctor = subprocess.Popen(  # noqa: S603 (our own manage.py)
+    doctor = subprocess.Popen(  # noqa: S603 (our own manage.py)  # nosec B603
         [sys.executable, "manage.py", "progress_doctor", "--wait", wait, "--logs", str(place.logs)],
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
@@ -138,7 +138,7 @@ def _page_answers(programs: Runner, place: Place, deadline: float) -> str:
     last = "no answer"
     while not programs.ending:
         try:
-            with urllib.request.urlopen(f"{place.here}healthz", timeout=5) as answer:  # noqa: S310 (http)
+            with urllib.request.urlopen(f"{place.here}healthz", timeout=5) as answer:  # noqa: S310 (http)  # nosec B310
                 if answer.status == 200:
                     return ""
                 last = f"status {answer.status}"

@@ -11,7 +11,7 @@ import contextlib
 import os
 import shlex
 import signal
-import subprocess
+import subprocess  # nosec B404 # each call says why it may
 import threading
 import time
 from collections.abc import Sequence

@@ -20,6 +20,18 @@ SECRET_KEY = env.str("SECRET_KEY", default="only-for-checks-and-tests-" + "0" * 
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("CSRF_TRUSTED_ORIGINS", default=[])
 
+# Browsers speak HTTPS to a proxy that sets X-Forwarded-Proto itself, as nginx.conf beside this file does.
+HTTPS = env.bool("HTTPS", default=False)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
+SECURE_SSL_REDIRECT = SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_REDIRECT_EXEMPT = [r"^(progress/)?(healthz|readyz)$"]  # asked from inside, by health checks
+# Browsers remember it and cannot be told otherwise, so it is chosen: 31536000 (a year) when all is well.
+SECURE_HSTS_SECONDS = env.int("HSTS_SECONDS", default=0)
+CSRF_COOKIE_HTTPONLY = True  # no script of ours reads it; forms carry the token
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_CROSS_ORIGIN_OPENER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+
 INSTALLED_APPS = [
     "daphne",  # before staticfiles: its runserver serves WebSockets
     "django.contrib.admin",
@@ -34,7 +46,7 @@ INSTALLED_APPS = [
 
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
-    "project.middleware.content_security_policy",
+    "project.middleware.policies",
     "servestatic.middleware.ServeStaticMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -101,6 +113,12 @@ PROGRESS_PREFIX = env.str("PROGRESS_PREFIX", default="progress")
 PROGRESS_RETENTION = 24 * 3600  # seconds; exported files are kept as long as the runs that made them
 # A dead event loop cannot be mended from inside. Only where something starts the process again: compose.yaml.
 PROGRESS_EXIT_WHEN_DEAF = env.bool("PROGRESS_EXIT_WHEN_DEAF", default=False)
+
+# How many connections one user may have; 0 is no limit. See docs/security.md.
+PROGRESS_MAX_CONNECTIONS = env.int("PROGRESS_MAX_CONNECTIONS", default=20)
+PROGRESS_MAX_JOINS = env.int("PROGRESS_MAX_JOINS", default=60)
+PROGRESS_MAX_CONNECTIONS_PER_ADDRESS = env.int("PROGRESS_MAX_CONNECTIONS_PER_ADDRESS", default=100)
+PROGRESS_TRUSTED_PROXIES = env.list("PROGRESS_TRUSTED_PROXIES", default=[])
 
 CHANNEL_LAYERS = {
     "default": {

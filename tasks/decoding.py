@@ -184,7 +184,7 @@ class Examination:
 
     def _marked_encoding(self) -> str:
         candidate = self._marked
-        assert candidate is not None  # noqa: S101 (only asked when a mark was found)
+        assert candidate is not None  # noqa: S101 (only asked when a mark was found)  # nosec B101
         if candidate.failed_at is not None:
             self._refuse_damaged(candidate)
         return candidate.encoding

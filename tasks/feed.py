@@ -38,12 +38,12 @@ class Feed:
 
     async def fetch(self, number: int) -> Entry:
         """The entry `number`, from 1. Raises `BrokenOff`."""
-        random = Random(number)
-        await asyncio.sleep(random.uniform(*LATENCY))
+        random = Random(number)  # nosec B311 # made-up data
+        await asyncio.sleep(random.uniform(*LATENCY))  # nosec B311 # made-up data
         if self._left <= 0:
             raise BrokenOff("The feed broke off.")
         self._left -= 1
-        return Entry(number, f"{random.choice(_WHO)} {random.choice(_WHAT)} ({number})")
+        return Entry(number, f"{random.choice(_WHO)} {random.choice(_WHAT)} ({number})")  # nosec B311 # made-up data
 
 
 async def fetch_all(feed: Feed, numbers: Iterable[int], at_once: int) -> AsyncGenerator[Entry]:

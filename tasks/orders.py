@@ -54,12 +54,12 @@ def orders_of(owner: Any, placed_from: dt.date | None, placed_until: dt.date | N
 
 
 def _order(owner: Any, number: int) -> Order:
-    random = Random(number)
+    random = Random(number)  # nosec B311 # made-up data
     return Order(
         owner=owner,
         number=number,
-        placed_on=FIRST_DAY + dt.timedelta(days=random.randrange(DAYS)),
-        customer=random.choice(_CUSTOMERS),
-        article=random.choice(_ARTICLES),
-        amount=Decimal(random.randrange(199, 49_999)) / 100,
+        placed_on=FIRST_DAY + dt.timedelta(days=random.randrange(DAYS)),  # nosec B311 # made-up data
+        customer=random.choice(_CUSTOMERS),  # nosec B311 # made-up data
+        article=random.choice(_ARTICLES),  # nosec B311 # made-up data
+        amount=Decimal(random.randrange(199, 49_999)) / 100,  # nosec B311 # made-up data
     )

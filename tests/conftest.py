@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from . import processes
+from . import postgres, processes
 from .processes import Redis, Site, in_this_process
 
 pytest_plugins = ["progress.pytest_plugin"]  # as a site would: what we ship, we use
@@ -34,6 +34,8 @@ CHROMIUM_ARGS = [
 # Marker → what the tests that carry it need, and whether this machine has it.
 NEEDS = {
     "needs_chromium": ("Chromium", CHROMIUM is not None),
+    "needs_postgres": ("PostgreSQL", postgres.programs() is not None),
+    "needs_nginx": ("nginx", shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin") is not None),
     "needs_node": ("Node.js", shutil.which("node") is not None),
     "needs_axe": ("axe-core (npm ci)", (Path(__file__).parents[1] / "node_modules/axe-core").is_dir()),
     "needs_asyncapi": (

@@ -102,6 +102,11 @@ class Server(ABC):
     def command(self) -> Sequence[str]:
         """The program and its arguments."""
 
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """What `subprocess` is told beside the command."""
+        return {}
+
     def is_ready(self) -> bool:
         """True once it can be used: as soon as it runs, for a program that nobody waits for."""
         return self.alive
@@ -137,6 +142,7 @@ class Server(ABC):
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                **self.options,
             )
         if self not in started:
             started.append(self)
@@ -356,6 +362,9 @@ class Site:
             "PROGRESS_PREFIX": self.prefix,
             "CELERY_QUEUE": self.prefix,
             "PYTHONUNBUFFERED": "1",
+            # A test may be many pages of one user at once.
+            "PROGRESS_MAX_CONNECTIONS": "0",
+            "PROGRESS_MAX_JOINS": "0",
             **(env or {}),
         }
         if not self.env["DATABASE_URL"]:
@@ -376,7 +385,10 @@ class Site:
 
     def start(self) -> Self:
         """Start everything and wait until all of it is ready."""
-        shutil.copy(migrated_database(), self.data / "db.sqlite3")
+        if "DATABASE_URL" in self.env:
+            self.manage("migrate", "--verbosity", "0")
+        else:
+            shutil.copy(migrated_database(), self.data / "db.sqlite3")
         self.redis.start()
         for server in (self.web, self.worker):
             server.start(wait=False)

@@ -11,7 +11,7 @@ import tempfile
 # Read by the settings below. What is set outside is of another run and must not leak into this one.
 os.environ["DATA_DIR"] = tempfile.mkdtemp(prefix="progress-tests-")
 os.environ["SECRET_KEY"] = "for-tests-only-" + "0" * 40
-for name in ("REDIS_URL", "DATABASE_URL", "PROGRESS_PREFIX", "CELERY_QUEUE", "ALLOWED_HOSTS", "DEBUG"):
+for name in ("REDIS_URL", "DATABASE_URL", "PROGRESS_PREFIX", "CELERY_QUEUE", "ALLOWED_HOSTS", "DEBUG", "HTTPS"):
     os.environ.pop(name, None)
 atexit.register(shutil.rmtree, os.environ["DATA_DIR"], ignore_errors=True)
 
@@ -26,3 +26,5 @@ CELERY_RESULT_BACKEND = "cache+memory://"
 ALLOWED_HOSTS = [*ALLOWED_HOSTS, "testserver"]
 # Two hundred logins cost a minute otherwise.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+# How many connections a user may open is what tests/unit/test_limits.py is about, not the others.
+PROGRESS_MAX_CONNECTIONS = PROGRESS_MAX_JOINS = 0

@@ -13,3 +13,5 @@ CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = os.environ["LAYER_U
 PROGRESS_REDIS_URL = os.environ["REDIS_URL"]
 PROGRESS_IGNORE = ["untracked.*"]
 ROOT_URLCONF = "tests.faults.urls"
+# Clients of a few users, many at a time, whose connections are cut again and again.
+PROGRESS_MAX_CONNECTIONS = PROGRESS_MAX_JOINS = 0

@@ -1,12 +1,15 @@
 """The servers that the tests rely on: they start, they are reachable, they can be killed, they leave nothing."""
 
 import http.client
+from contextlib import closing
 
+import pytest
 import redis
 
 from progress.store import get_store
 from tasks.tasks import countdown
-from tests.processes import Site, group_exists, listening, wait_until
+from tests.postgres import Postgres
+from tests.processes import Site, group_exists, is_running, listening, wait_until
 
 
 def test_redis_is_new_enough_for_what_is_promised(redis_url):
@@ -63,3 +66,23 @@ def test_a_redis_that_keeps_its_data_has_it_after_a_kill(tmp_path):
             assert client.get("kept") == b"yes"
     finally:
         own.kill()
+
+
+@pytest.mark.needs_postgres
+def test_postgresql_keeps_what_was_committed_when_it_falls_and_leaves_nothing_in_the_end(tmp_path):
+    """Killed and started again it knows its rows; discarded it leaves no process and no file."""
+    server = Postgres(tmp_path)
+    try:
+        server.start()
+        with closing(server.connect()) as connection:
+            connection.execute("CREATE TABLE kept AS SELECT 17 AS number")
+            server.kill()
+        assert not group_exists(server.pid)
+        server.start()
+        assert server.ask("SELECT number FROM kept") == [{"number": 17}]
+        pids = [each["pid"] for each in server.ask("SELECT pid FROM pg_stat_activity")]
+    finally:
+        server.discard()
+    assert len(pids) > 1
+    wait_until(lambda: not any(map(is_running, pids)), 10, "all of its processes have ended")
+    assert not server.data.exists()

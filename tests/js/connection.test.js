@@ -93,6 +93,21 @@ for (const code of [4400, 4401, 4403]) {
   });
 }
 
+test("a tab too many asks ever more slowly, and lives when there is room again", async () => {
+  const it = page({ random: () => 0.5 });
+  it.socket.watch("a");
+  await settled();
+  const began = it.clock.time;
+  while (it.clock.time < began + 600_000) {
+    const dials = it.made.length;
+    it.wire.open().end(4429);
+    while (it.made.length === dials) await it.clock.pass(250);
+  }
+  assert.ok(it.made.length <= 50, `${it.made.length} dials in ten minutes`);
+  it.wire.open();
+  assert.equal(it.socket.state, "live");
+});
+
 test("4404 is tried three times within five seconds, then left", async () => {
   const it = page({ random: () => 0.999 });
   it.socket.watch("a");

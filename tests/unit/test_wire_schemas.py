@@ -91,9 +91,9 @@ def records(draw: st.DrawFn) -> Record:
     state = draw(st.sampled_from(State))
     ended: dict[str, Any] = {}
     if state is State.SUCCESS:
-        ended = outcome(options, result=draw(st.one_of(st.none(), texts, metas, st.floats())))
+        ended = outcome(options, task="tasks.any", result=draw(st.one_of(st.none(), texts, metas, st.floats())))
     elif state is State.FAILURE:
-        ended = outcome(options, error=ValueError(draw(texts)))
+        ended = outcome(options, task="tasks.any", error=ValueError(draw(texts)))
     known = draw(st.integers(0, 3))
     return Record(
         **{**reporter.texts(state), **ended},
@@ -153,7 +153,10 @@ def everything() -> list[Record]:
     """Records that have every field between them, and one that has as few as there can be."""
     found = []
     options = Options(show_error=True, show_result=True, stall_after=5, cancellable=False)
-    for ended in (outcome(options, result={"rows": 3}), outcome(options, error=ValueError("no"))):
+    for ended in (
+        outcome(options, task="tasks.any", result={"rows": 3}),
+        outcome(options, task="tasks.any", error=ValueError("no")),
+    ):
         state = State.FAILURE if "error" in ended["outcome"] else State.SUCCESS
         reporter = Reporter(Job(key="k", name="n", exec="e", options=options, worker="w", root="k"))
         reporter.stages({f"stage {number}": 1 for number in range(60)})
