@@ -20,6 +20,7 @@ from .redaction import redact
 F = TypeVar("F", bound=Callable[..., Any])
 
 ATTRIBUTE = "__progress_options__"
+_PERMISSION: Final = re.compile(r"\w+\.[^\s.]+")  # app label and codename
 LEVELS: Final = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 
@@ -34,6 +35,7 @@ class Options:
     show_error: bool = False  # type and text of its exception, to everybody who may watch
     show_result: bool = False  # its return value, likewise
     runnable: bool = False  # staff may start it from the admin and the command line
+    start_permission: str = ""  # what they need for that besides task_progress.start_taskrun: "shop.add_order"
     weight: float = 1  # how much it counts among its siblings, 0.001 … 1 000 000
     stall_after: float | None = None  # s without a sign of life after which pages say so; None = they decide
     history: bool = True  # its runs are kept in the table of runs
@@ -125,6 +127,10 @@ def _is_text(value: Any) -> bool:
     return isinstance(value, str)
 
 
+def _is_permission(value: Any) -> bool:
+    return isinstance(value, str) and (not value or _PERMISSION.fullmatch(value) is not None)
+
+
 def _is_bool(value: Any) -> bool:
     return isinstance(value, bool)
 
@@ -141,6 +147,7 @@ _FORMS: Final[dict[str, tuple[str, Callable[[Any], bool]]]] = {
         ("track", "cancellable", "show_error", "show_result", "runnable", "history", "store_arguments"),
         ("True or False", _is_bool),
     ),
+    "start_permission": ("a Django permission like 'shop.add_order', or ''", _is_permission),
     "weight": ("a number from 0.001 to 1000000", _is_between(0.001, 1_000_000)),
     "stall_after": (
         "a number of seconds from 1 to 604800 (a week), or None",

@@ -55,7 +55,7 @@ class _Session:
     def found(self, viewer: Viewer) -> None:
         self.viewer = viewer
         self.looked = time.monotonic()
-        self.due = self.looked + LOOK_UP_AFTER * random.uniform(1 - EARLIER, 1)
+        self.due = self.looked + LOOK_UP_AFTER * random.uniform(1 - EARLIER, 1)  # nosec B311 (spread, no secret)
 
 
 class Reviews:

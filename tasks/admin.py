@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
 
+from progress.run_task_mixin import RunTaskMixin
+
 from .models import Customer, Export, FeedEntry, Installation, Order, Rollout, Upload
+from .tasks import import_csv
 
 
 class _ReadOnly(admin.ModelAdmin):
@@ -19,9 +22,13 @@ class _ReadOnly(admin.ModelAdmin):
 
 
 @admin.register(Upload)
-class UploadAdmin(_ReadOnly):
-    """Who uploaded what, and what became of it. Deleting one deletes its file and its customers."""
+class UploadAdmin(RunTaskMixin, _ReadOnly):
+    """Who uploaded what, and what became of it. Deleting one deletes its file and its customers.
 
+    To import one again reads its file anew; the new rows take the place of the old ones.
+    """
+
+    run_tasks: ClassVar = {"Import again": import_csv}
     list_display = ("name", "owner", "state", "rows_stored", "rows_bad", "created_at")
     list_filter = ("state",)
     search_fields = ("name", "owner__username")

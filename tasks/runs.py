@@ -1,6 +1,6 @@
 """What is known of runs, and whether whoever asks may see it.
 
-The one module of this site that reaches below the public interface of `progress`: a page that answers 404 needs to
+With `demo` it is what reaches below the public interface of `progress` in this site: a page that answers 404 needs to
 know before it is made whether there is something to show. Everything else here is `import progress`, the template
 tags and `progress.urls`.
 """

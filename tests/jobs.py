@@ -583,3 +583,24 @@ def leaves(status: int = 3) -> None:
     """Ends its process as a program would."""
     progress.advance()
     raise SystemExit(status)
+
+
+# --- What a database may not like ------------------------------------------------------------------------------
+
+
+@shared_task
+@progress.options(title="Say {text}", show_error=True)
+def says(text: str) -> None:
+    """Says `text` in every way there is, and fails with it."""
+    progress.update(message=text, meta={"text": text})
+    progress.log(text)
+    raise ValueError(text)
+
+
+@shared_task
+@progress.options(title="Sign {user} in with {password}", show_error=True, show_result=True)
+def signs_in(user: str, password: str, server: dict[str, str] | None = None, fails: bool = False) -> dict[str, str]:
+    """Knows a password, returns it under a telling name, or says it in its error."""
+    if fails:
+        raise ValueError(f"{user} is not {password}")
+    return {"user": user, "token": password}

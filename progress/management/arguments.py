@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import enum
 import inspect
 import json
 import types
 from collections.abc import Callable, Mapping, Sequence
-from decimal import Decimal, InvalidOperation
-from typing import Any, Final, Literal, Union, get_args, get_origin, get_type_hints
-from uuid import UUID
+from decimal import InvalidOperation
+from typing import Annotated, Any, Union, get_args, get_origin
 
-_BOOLEANS: Final = {
-    **dict.fromkeys(("true", "yes", "on", "1"), True),
-    **dict.fromkeys(("false", "no", "off", "0"), False),
-}
+from progress.annotations import BOOLEANS, MANY, READERS, choices_of, hints_of
 
 
 class WrongArgument(ValueError):
@@ -27,7 +21,7 @@ def arguments_of(function: Callable[..., Any], pairs: Sequence[str]) -> dict[str
 
     Raises `WrongArgument` for an unknown, missing or doubled argument and for a value that does not fit.
     """
-    signature, hints = inspect.signature(function), _hints(function)
+    signature, hints = inspect.signature(function), hints_of(function)
     takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
     known = [
         name
@@ -55,39 +49,27 @@ def arguments_of(function: Callable[..., Any], pairs: Sequence[str]) -> dict[str
 def converted(text: str, hint: Any) -> Any:
     """`text` as a value of the type `hint`. Raises `ValueError` when it is none."""
     origin = get_origin(hint)
+    if origin is Annotated:
+        return converted(text, get_args(hint)[0])
     if origin in (Union, types.UnionType):
         return _first_that_fits(text, get_args(hint))
-    if origin is Literal:
-        return _one_of(text, {str(value): value for value in get_args(hint)})
-    if inspect.isclass(hint) and issubclass(hint, enum.Enum):
-        return _one_of(text, {member.name: member.value for member in hint})
+    if (choices := choices_of(hint)) is not None:
+        return _one_of(text, choices)
     if hint is bool:
-        return _one_of(text.lower(), _BOOLEANS)
+        return _one_of(text.lower(), BOOLEANS)
     if hint is type(None):
         return _one_of(text.lower(), {"": None, "none": None, "null": None})
-    if hint in _CONVERTERS:
-        return _CONVERTERS[hint](text)
+    if hint in READERS:
+        return READERS[hint](text)
     if hint is Any:
         # No hint: numbers, true, false, null and JSON are taken as such, the rest is text.
         try:
             return json.loads(text)
         except ValueError:
             return text
-    if (origin or hint) in (list, tuple, set, frozenset, dict, Sequence, Mapping):
+    if (origin or hint) in (*MANY, dict, Mapping):
         return json.loads(text)
     raise ValueError(text)
-
-
-_CONVERTERS: Final[dict[Any, Callable[[str], Any]]] = {
-    str: str,
-    int: int,
-    float: float,
-    Decimal: Decimal,
-    UUID: UUID,
-    dt.date: dt.date.fromisoformat,
-    dt.datetime: dt.datetime.fromisoformat,
-    dt.time: dt.time.fromisoformat,
-}
 
 
 def _first_that_fits(text: str, hints: Sequence[Any]) -> Any:
@@ -111,15 +93,6 @@ def _required(parameter: inspect.Parameter) -> bool:
 
 
 def _described(hint: Any) -> str:
-    if get_origin(hint) is Literal:
-        return f"one of {', '.join(map(str, get_args(hint)))}"
-    if inspect.isclass(hint) and issubclass(hint, enum.Enum):
-        return f"one of {', '.join(member.name for member in hint)}"
-    return inspect.formatannotation(hint)
-
-
-def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return get_type_hints(function)
-    except (NameError, TypeError):  # a hint that exists for type checkers only
-        return {}
+    hint = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    choices = choices_of(hint)
+    return inspect.formatannotation(hint) if choices is None else f"one of {', '.join(choices)}"

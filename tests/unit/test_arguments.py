@@ -4,10 +4,11 @@ import datetime as dt
 import enum
 import uuid
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
+from progress import StoredFile
 from progress.management.arguments import WrongArgument, arguments_of
 
 
@@ -90,3 +91,21 @@ def test_a_task_that_takes_anything_is_given_anything():
     def anything(**options: Any) -> None: ...
 
     assert arguments_of(anything, ["a=1", "b=x"]) == {"a": 1, "b": "x"}
+
+
+def test_a_hint_with_more_to_say_is_the_hint():
+    """What ``Annotated`` adds is for forms; errors name the type alone."""
+
+    def annotated(count: Annotated[int, "in cents"], file: Annotated[str, StoredFile()] = "") -> None: ...
+
+    assert arguments_of(annotated, ["count=5", "file=a.csv"]) == {"count": 5, "file": "a.csv"}
+    with pytest.raises(WrongArgument, match="count must be int, got 'five'"):
+        arguments_of(annotated, ["count=five"])
+
+
+def test_a_hint_for_type_checkers_alone_costs_only_its_own_argument():
+    """The others are converted; that one is taken as it looks."""
+
+    def partly(day: "dt.date", other: "Missing", more: "Missing" = None) -> None: ...  # type: ignore[name-defined]  # noqa: F821
+
+    assert arguments_of(partly, ["day=2026-11-20", "other=5"]) == {"day": dt.date(2026, 11, 20), "other": 5}

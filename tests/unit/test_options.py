@@ -63,6 +63,7 @@ WRONG: list[tuple[str, Any]] = [
     *(("track", value) for value in (1, "yes", None)),
     *(("weight", value) for value in (0, -1, "3", True, float("nan"), float("inf"), 1e7)),
     *(("stall_after", value) for value in (0, -5, "30", True, 1e9, float("nan"))),
+    *(("start_permission", value) for value in (None, True, "add_order", "shop.", ".add", "a.b.c", "shop.add order")),
     *(("capture_logs", value) for value in (True, "info", 20, "NOTSET", None, ["INFO"])),
 ]
 
@@ -82,7 +83,7 @@ def test_value_that_an_option_cannot_have_is_refused(settings: Any, name: str, v
     "chosen",
     [
         {name: getattr(Options(), name) for name in NAMES},
-        {"weight": 0.001, "stall_after": 1, "capture_logs": "DEBUG"},
+        {"weight": 0.001, "stall_after": 1, "capture_logs": "DEBUG", "start_permission": "shop.add_order"},
         {"weight": 1_000_000, "stall_after": 604800.0, "capture_logs": "CRITICAL"},
     ],
 )
