@@ -22,6 +22,7 @@ from .hub import Hub
 from .log_tails import LogTails
 from .messages import Message
 from .outbox import Outbox, Shown
+from .own_tasks import OwnTasks
 from .permissions import Viewer
 from .record import Record
 from .tree_watches import TreeWatches
@@ -49,8 +50,7 @@ class Conversation:
         self._logs = LogTails(hub.logs, self._say)
         self._trees = TreeWatches(hub, self.access, line, self._say, self._take_up_members)
         self._asked: set[str] = set()  # of these, those that the client has named itself
-        self._mine: str | None = None  # the owner whose tasks are followed
-        self._unwanted: set[str] = set()  # of these tasks, those that the client has asked to hear no more of
+        self._own = OwnTasks(hub, line)
         self._expiry: asyncio.TimerHandle | None = None
         self._closed = False
 
@@ -61,7 +61,7 @@ class Conversation:
             self._expiry.cancel()
         await self._hub.unwatch(list(self._claims), self._line)
         await self._trees.close()
-        await self._unfollow_mine()
+        await self._own.leave()
 
     # --- From the hub --------------------------------------------------------------------------------------
 
@@ -77,9 +77,8 @@ class Conversation:
 
     def task_found(self, key: str, record: Record) -> None:
         """The user whose tasks are followed has this unfinished one."""
-        full = len(self._claims) >= conf.PROGRESS_MAX_WATCHES
-        known = key in self._claims or key in self._unwanted
-        if not self._closed and not known and not full and record.owner == self._mine:
+        known = self._closed or key in self._claims or not self._room()
+        if not known and self._own.wants(key, record.owner):
             self._claims[key] = Claim.of(record)  # it counts from now on, not when its turn comes
             self._line.start(self._watch({key: Claim.of(record)}, None))
 
@@ -115,7 +114,7 @@ class Conversation:
         if not message.ids:
             return
         names = {snapshot.address(name): name for name in message.ids}
-        self._unwanted.difference_update(names)
+        self._own.want(names)
         allowed, refused = await self._sort_out(names)
         if refused:
             await self._refuse([names[key] for key in refused], "not_found", message.ref)
@@ -130,7 +129,7 @@ class Conversation:
             await self._watch(allowed, message.ref, names)
 
     async def _take_up_members(self, keys: list[str]) -> None:
-        fresh = [key for key in keys if key not in self._claims and key not in self._unwanted]
+        fresh = [key for key in keys if key not in self._claims and not self._own.is_unwanted(key)]
         allowed, _ = await self._sort_out(fresh)
         wanted = {key: claim for key, claim in allowed.items() if key not in self._claims}
         if (wanted := dict(list(wanted.items())[: self._room()])) and not self._closed:
@@ -140,27 +139,22 @@ class Conversation:
         if not self.access.viewer.user:
             await self._refuse([], "not_allowed", message.ref)
             return
-        self._mine = owner = self.access.viewer.user
-        self._unwanted.clear()
+        owner = self.access.viewer.user
+        self._own.begin(owner)
         await self._say("watching", message.ref, items=[])
-        if self._mine == owner and not self._closed:
-            await self._hub.follow(owner, self._line)
-
-    async def _unfollow_mine(self) -> None:
-        followed, self._mine = self._mine, None
-        if followed is not None:
-            await self._hub.unfollow(followed, self._line)
+        if not self._closed:  # a slow reader took its time with that
+            await self._own.follow(owner)
 
     async def _on_unwatch(self, message: Message) -> None:
         if message.everything:
-            await self._unfollow_mine()
+            await self._own.leave()
         trees = self._trees.all() if message.everything else self._trees.called(message.ids)
         _, members = await self._trees.leave(trees)
         await self._unwatch([key for key in members if key not in self._asked])
         keys = list(self._claims) if message.everything else [snapshot.address(name) for name in message.ids]
         watched = [key for key in keys if key in self._claims]
-        if self._mine is not None:
-            self._unwanted.update(key for key in watched if self._claims[key].owner == self._mine)
+        for key in watched:
+            self._own.drop(key, self._claims[key].owner)
         await self._unwatch(watched)
 
     async def _on_cancel(self, message: Message) -> None:

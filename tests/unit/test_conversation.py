@@ -221,7 +221,7 @@ async def test_nobody_is_followed_for_a_client_that_has_given_it_up(
     client = client_of("A")
     client.reading.clear()
     following = asyncio.create_task(client.say("watch", mine=True))
-    await until(lambda: client.conversation._mine == "A")
+    await until(lambda: client.conversation._own.wants("any", "A"))
     await client.say("unwatch", all=True)
     client.reading.set()
     await following

@@ -59,7 +59,7 @@ LAYERS: list[set[str]] = [
     {"terminating", "trees", "watched"},
     {"mending"},
     {"hub"},
-    {"control", "sending", "tree_watches"},
+    {"control", "own_tasks", "sending", "tree_watches"},
     {"worker_main"},
     {"conversation", "lifecycle", "views"},
     {"celery_progress", "consumers", "hooks"},
