@@ -10,11 +10,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
-from celery import current_app
 from django.contrib import admin
 from django.core.paginator import Paginator
 from django.db import connections
-from django.db.models import Exists, Q, QuerySet, Value
+from django.db.models import Q, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.http import HttpRequest
 from django.utils import timezone
@@ -24,6 +23,7 @@ from .admin_runs import owner_called, user_names
 from .models import TaskRun
 from .options import options_of
 from .owners import owner_id
+from .runnable import known_tasks
 from .snapshot import State
 
 COUNTED: Final = 10_000  # runs, at most; to count more would read them all
@@ -148,7 +148,7 @@ PARAMETERS: Final = frozenset(each.parameter_name for each in FILTERS)
 
 def tracked_names() -> list[str]:
     """The names of the tasks that this process knows and whose runs are kept, in alphabetical order."""
-    tasks = current_app.tasks
+    tasks = known_tasks()
     return [name for name in sorted(tasks) if options_of(name, tasks[name].run).track]
 
 
@@ -207,11 +207,11 @@ class Asked:
         if len(self.pairs) < 2 and not self.names:
             return rows.filter(*(Q(pair) for pair in self.pairs))
         first = [("name", name) for name in self.names] or [self._most_telling(rows)]
-        newest = Q()
-        for pair in first:
-            # Read from its index, in order, and no further than pages can be turned.
-            newest |= Q(pk__in=rows.filter(Q(pair))[: COUNTED + 1].values("pk"))
-        found = TaskRun.objects.using(rows.db).filter(newest)
+        every = TaskRun.objects.using(rows.db)
+        # Each is read from its index, in order, and no further than pages can be turned.
+        newest = [every.filter(pk__in=rows.filter(Q(pair))[: COUNTED + 1].values("pk")) for pair in first]
+        parts = [found.order_by().values("pk") for found in newest]
+        found = newest[0] if len(parts) == 1 else every.filter(pk__in=parts[0].union(*parts[1:]))
         for number, (column, value) in enumerate(pair for pair in self.pairs if pair not in first):
             # As an expression, which no index answers: it must not come first.
             found = found.alias(**{f"asked_{number}": Concat(column, Value(""))}).filter(**{f"asked_{number}": value})
@@ -222,11 +222,12 @@ class Asked:
         ordered = sorted(self.pairs, key=lambda pair: TELLING.index(pair[0]))
         if ordered[0][0] in TELLING[:2]:
             return ordered[0]
-        many = {f"many_{n}": Exists(rows.filter(Q(pair)).order_by()[COUNTED:]) for n, pair in enumerate(ordered)}
-        found = TaskRun.objects.using(rows.db).order_by().annotate(**many).values_list(*many)[:1]
-        for answers in found:
-            for pair, is_many in zip(ordered, answers, strict=True):
-                if not is_many:
+        newest = [rows.filter(Q(pair)).order_by("-queued_at", "-id").values("pk") for pair in ordered]
+        # In the order of the index: without one, a database may begin at the other end of the table.
+        beyond = {f"beyond_{n}": Subquery(found[COUNTED : COUNTED + 1]) for n, found in enumerate(newest)}
+        for answers in TaskRun.objects.using(rows.db).order_by().annotate(**beyond).values_list(*beyond)[:1]:
+            for pair, one_more in zip(ordered, answers, strict=True):
+                if one_more is None:
                     return pair
         column, value = ordered[0]
         self.said = (

@@ -24,10 +24,10 @@ from .exceptions import StoreUnavailable
 from .forms import NoForm, TaskForm
 from .model_fields import Place
 from .models import TaskRun
-from .run_task_runs import Shown, call_off, note, parts_of, shown_to, started_for, titles_of, total_of
+from .run_task_runs import Shown, note, parts_of, shown_to, started_for, titles_of, total_of
 from .runnable import may_start
 from .starting import AS_USUAL, MayNotStart, NotSent, start
-from .task_calls import Call, Offer, Tasks, form_for_the_rest, how_often, offers, taker_of
+from .task_calls import Call, Offer, Tasks, for_one_of_many, form_for_the_rest, how_often, offers, taker_of
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -246,13 +246,13 @@ class RunTaskMixin(ModelAdmin):
         sent: list[tuple[Sequence[Model], str]] = []
         failed = ""
         for rows, arguments in calls:
-            task_id = str(uuid.uuid4())
-            options = {"task_id": task_id, **({"group_id": tree} if tree else {})}
+            options = {"group_id": tree} if tree else {}
             try:
-                started = start(offer.task, {**further, **arguments}, request.user, sending, **options)
+                started = start(
+                    offer.task, {**for_one_of_many(further), **arguments}, request.user, sending, **options
+                )
             except (MayNotStart, NotSent) as error:
                 failed = str(error)
-                call_off(task_id)
                 break
             sent.append((rows, started.key))
         titles = titles_of(key for _, key in sent) if offer.tracked else {}

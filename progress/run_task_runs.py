@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -18,8 +17,7 @@ from .exceptions import StoreUnavailable
 from .history import fold
 from .models import TaskRun
 from .permissions import VIEW
-from .snapshot import State
-from .store import Change, Write, get_store
+from .store import Change, get_store
 from .words import state_words
 from .workflow import FAILED
 
@@ -136,16 +134,6 @@ def started_for(obj: Model) -> list[str]:
     )
     said = entries.order_by("-action_time", "-pk").values_list("change_message", flat=True)[:RECENT]
     return list(dict.fromkeys(match[1] for each in said if (match := _STARTED.fullmatch(each))))
-
-
-def call_off(key: str) -> None:
-    """End the record of a task that could not be sent: it was written before the message, and would wait for ever.
-
-    Should the broker have taken the message all the same, its execution begins anew.
-    """
-    with suppress(StoreUnavailable):
-        if get_store().load(key) is not None:
-            get_store().write(Write("verdict", key, {"exec": "", "state": str(State.REVOKED)}))
 
 
 def titles_of(keys: Iterable[str]) -> dict[str, str]:

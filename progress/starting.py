@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import default_storage
@@ -19,11 +19,13 @@ from kombu.serialization import dumps
 
 from . import snapshot
 from .annotations import Unfit, declared
-from .exceptions import ProgressError
+from .exceptions import ProgressError, StoreUnavailable
 from .options import options_of
 from .owners import owner
 from .permissions import START
 from .runnable import may_start, own_permission
+from .snapshot import State
+from .store import Write, get_store
 
 # One new attempt, for a connection that died in the pool. More would keep somebody waiting for the page.
 _RETRY: Final = {"max_retries": 1, "interval_start": 0}
@@ -78,15 +80,26 @@ def start(task: Any, arguments: Mapping[str, Any], user: Any, sending: Sending =
     serializer = task.serializer or task.app.conf.task_serializer
     with _stored(task, arguments) as plain:
         args, kwargs = call_of(task.run, {name: _carried(value, serializer) for name, value in plain.items()})
+        chosen = {"task_id": str(uuid4()), "retry_policy": _RETRY, **sending.options(), **options}
         try:
             with owner(user):
-                chosen = {"retry_policy": _RETRY, **sending.options(), **options}
                 sent = task.apply_async(args=args, kwargs=kwargs, **chosen)
         except TypeError as error:
             raise NotSent(f"{task.name} was not started: it does not take these arguments ({error}).") from error
         except Exception as error:
+            _call_off(snapshot.key(chosen["task_id"]))
             raise NotSent(f"The task could not be sent: {error}. Check the broker and try again.") from error
     return Started(sent.id, snapshot.key(sent.id), options_of(task.name, task.run).track)
+
+
+def _call_off(key: str) -> None:
+    """End the record of a task that could not be sent: it was written before the message, and would wait for ever.
+
+    Should the broker have taken the message all the same, its execution begins anew.
+    """
+    with contextlib.suppress(StoreUnavailable):
+        if get_store().load(key) is not None:
+            get_store().write(Write("verdict", key, {"exec": "", "state": str(State.REVOKED)}))
 
 
 def call_of(function: Callable[..., Any], arguments: Mapping[str, Any]) -> tuple[list[Any], dict[str, Any]]:

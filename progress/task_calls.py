@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Model
 
 from .annotations import UNKNOWN, Kind, Unfit, declared
@@ -115,6 +116,16 @@ def form_for_the_rest(
         return None
     without = {name for call in calls for name in call.arguments}
     return form_for(offer.task, without=without, place=place)(data, files, prefix=FORM)
+
+
+def for_one_of_many(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The same values for one more call: an uploaded file as one that storing does not move away."""
+    return {
+        name: UploadedFile(value.file, value.name, value.content_type, value.size)
+        if isinstance(value, UploadedFile)
+        else value
+        for name, value in values.items()
+    }
 
 
 def how_often(calls: Sequence[Call]) -> str:

@@ -24,7 +24,7 @@ from progress.models import TaskRun
 from progress.options import options_of
 from progress.record import Record
 from progress.reporter import Job, Reporter
-from progress.snapshot import LIVE, State, encode
+from progress.snapshot import LIVE, State
 from progress.store import Answer, Change, Write, get_store
 
 from . import tasks
@@ -117,7 +117,7 @@ class Played:
         place = {"exec": self.job.exec, "fence": self._head.fence if self._writes > 1 else 0, "n": self._writes}
         seen = {"seen": self._head.seq, "run": self._head.run, "attempt": self._head.attempt}
         texts = self.reporter.texts(state)
-        texts["body"] = encode({**json.loads("{" + texts["body"] + "}"), "rate": rate})[1:-1]
+        texts["body"] = json.dumps({**json.loads("{" + texts["body"] + "}"), "rate": rate}, ensure_ascii=False)[1:-1]
         self._write(
             "save", {**place, **seen, "age": 0, "lease": lease, "state": str(state), **self.job.lineage, **texts}
         )

@@ -91,7 +91,6 @@ CELERY = {
     "checks": "bodies that it would not run",
     "security_checks": "what it unpacks",
     "runnable": "the tasks that staff may start",
-    "admin_filters": "the names of tasks to filter by",
     "management/links": "the doctor looks for a worker",
     "management/commands/run_task": "it sends a task",
 }

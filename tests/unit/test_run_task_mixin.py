@@ -14,6 +14,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.sessions.models import Session
 from django.core.exceptions import ImproperlyConfigured
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.urls import include, path, reverse
 from kombu import Producer
@@ -64,6 +65,11 @@ def rename(old: str, new: str) -> None:
     """Rename."""
 
 
+@shared_task(name="tests.mixin.picture")
+def picture(group_id: Annotated[int, Group], file: Annotated[str, progress.StoredFile()]) -> None:
+    """Give it a picture."""
+
+
 class GroupAdmin(RunTaskMixin, ModelAdmin):
     """Offers five tasks, and shows no secret group."""
 
@@ -91,7 +97,7 @@ class GroupAdmin(RunTaskMixin, ModelAdmin):
 class PlainGroupAdmin(RunTaskMixin, ModelAdmin):
     """Says nothing but which tasks."""
 
-    run_tasks = (tidy, merge)
+    run_tasks = (tidy, merge, picture)
 
 
 one, bare = AdminSite("one"), AdminSite("bare")
@@ -378,6 +384,33 @@ def test_one_form_serves_the_whole_selection(client, sent):
     select(client, invite, chosen, post="yes", **{"run-text": "Come!", "run-times": "2"})
     assert {given["text"] for _, given in sent} == {"Come!"}
     assert len(sent) == 2
+
+
+def test_file_that_is_uploaded_is_there_for_each(client, sent, settings, tmp_path):
+    """Also a large one, which is stored by moving it: each task has a file of its own."""
+    settings.MEDIA_ROOT = tmp_path
+    settings.FILE_UPLOAD_HANDLERS = ["django.core.files.uploadhandler.TemporaryFileUploadHandler"]
+    chosen = groups("Friends", "Others")
+    log_in(client, *START)
+    asked = select(client, picture, chosen, site="bare")
+    assert 'enctype="multipart/form-data"' in asked.text
+    file = SimpleUploadedFile("face.png", b"pixels")
+    select(client, picture, chosen, site="bare", post="yes", **{"run-file": file})
+    names = [given["file"] for _, given in sent]
+    assert len(set(names)) == 2
+    assert [(tmp_path / name).read_bytes() for name in names] == [b"pixels"] * 2
+
+
+def test_pages_ask_the_same_however_many_runs_they_show(client, sent, django_assert_max_num_queries):
+    """Ten queries at the most, for two runs and for fifty."""
+    chosen = groups(*(f"g{number}" for number in range(50)))
+    log_in(client, *START)
+    tree = select(client, tidy, chosen, post="yes").url
+    for _ in range(3):
+        client.post(ask(tidy, chosen[0]))
+    for address in (tree, url("object_runs", chosen[0].pk), url("change", chosen[0].pk)):
+        with django_assert_max_num_queries(10):
+            assert client.get(address).status_code == 200
 
 
 def test_broker_that_leaves_half_way_is_told_with_the_number(client, no_broker):

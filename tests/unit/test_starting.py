@@ -279,3 +279,24 @@ def test_folder_outside_of_the_storage_is_refused_where_it_is_written(folder):
     """When the module with the task is imported, not when somebody uploads."""
     with pytest.raises(progress.ProgressError, match="must be a folder of the storage"):
         StoredFile(folder)
+
+
+def test_run_that_was_not_sent_does_not_wait_for_ever(user, monkeypatch):
+    """Its record was written before the message; who has started it finds it ended, not queued for a week."""
+    from kombu import Producer
+
+    from progress.store import get_store
+    from progress.testing import in_memory
+
+    def refuse(*_args: Any, **_kwargs: Any) -> None:
+        raise OperationalError("connection refused")
+
+    monkeypatch.setattr(Producer, "publish", refuse)
+    someone = user("start_taskrun")
+    with in_memory():
+        with pytest.raises(NotSent):
+            start(plain, {}, someone)
+        (key,) = get_store().mine(str(someone.pk))
+        record = get_store().load(key)
+    assert record is not None
+    assert record.state == "REVOKED"
