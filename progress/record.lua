@@ -183,9 +183,10 @@ function operations.restore()
   -- Nobody has promised a sign of life since: whoever looks next asks what became of it.
   local runs = LIVE[a.state] and a.state ~= 'LOST'
   local changes = with_texts({
-    seq = next_seq(), state = a.state, attempt = num('attempt', 0), run = num('run', 1),
-    queued_at = num('queued_at', 0), started_at = num('started_at', 0), updated_at = num('updated_at', 0),
-    finished_at = num('finished_at', 0), live_state = '', leased_until = runs and now or 0, unserved = 0, waits = ''})
+    seq = next_seq(), state = a.state, live_state = '', leased_until = runs and now or 0, unserved = 0, waits = ''})
+  for _, name in ipairs({'attempt', 'run', 'queued_at', 'started_at', 'updated_at', 'finished_at'}) do
+    if a[name] then changes[name] = num(name, 0) end
+  end
   if not exists then
     with_lineage(changes)
     changes.exec, changes.process = a.exec or '', a.process or ''

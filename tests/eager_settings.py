@@ -4,3 +4,4 @@ from project.settings import *  # noqa: F403
 
 CELERY_TASK_ALWAYS_EAGER = True
 ROOT_URLCONF = "tests.eager_urls"
+PROGRESS_RECORDER = ""  # no table is made for these tests
