@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any, Final
 
 from django.contrib import admin
@@ -47,7 +48,8 @@ class BoundedPaginator(RunPaginator):
         """How many rows fit, 10 000 at most."""
         if not isinstance(self.object_list, QuerySet):
             return len(self.object_list)
-        found = self.object_list.order_by()[: COUNTED + 1].count()
+        # In the order of an index, which stops at the limit; without one, a database may read the table instead.
+        found = self.object_list[: COUNTED + 1].count()
         self.more = found > COUNTED
         return min(found, COUNTED)
 
@@ -207,11 +209,15 @@ class Asked:
         if len(self.pairs) < 2 and not self.names:
             return rows.filter(*(Q(pair) for pair in self.pairs))
         first = [("name", name) for name in self.names] or [self._most_telling(rows)]
-        every = TaskRun.objects.using(rows.db)
         # Each is read from its index, in order, and no further than pages can be turned.
-        newest = [every.filter(pk__in=rows.filter(Q(pair))[: COUNTED + 1].values("pk")) for pair in first]
-        parts = [found.order_by().values("pk") for found in newest]
-        found = newest[0] if len(parts) == 1 else every.filter(pk__in=parts[0].union(*parts[1:]))
+        newest = [rows.filter(Q(pair))[: COUNTED + 1].values("pk") for pair in first]
+        found = TaskRun.objects.using(rows.db)
+        if len(newest) > 1 and connections[rows.db].features.supports_slicing_ordering_in_compound:
+            found = found.filter(
+                pk__in=newest[0].union(*newest[1:], all=True)
+            )  # PostgreSQL scans for one "or" another
+        else:
+            found = found.filter(reduce(or_, (Q(pk__in=each) for each in newest)))
         for number, (column, value) in enumerate(pair for pair in self.pairs if pair not in first):
             # As an expression, which no index answers: it must not come first.
             found = found.alias(**{f"asked_{number}": Concat(column, Value(""))}).filter(**{f"asked_{number}": value})
@@ -225,7 +231,7 @@ class Asked:
         newest = [rows.filter(Q(pair)).order_by("-queued_at", "-id").values("pk") for pair in ordered]
         # In the order of the index: without one, a database may begin at the other end of the table.
         beyond = {f"beyond_{n}": Subquery(found[COUNTED : COUNTED + 1]) for n, found in enumerate(newest)}
-        for answers in TaskRun.objects.using(rows.db).order_by().annotate(**beyond).values_list(*beyond)[:1]:
+        for answers in TaskRun.objects.using(rows.db).annotate(**beyond).values_list(*beyond)[:1]:
             for pair, one_more in zip(ordered, answers, strict=True):
                 if one_more is None:
                     return pair

@@ -31,6 +31,7 @@ else:
     ModelAdmin = admin.ModelAdmin  # Django's own takes no type arguments at run time
 
 OTHERS: Final = 20  # other runs of a re-used id that are listed
+LINE: Final = 80  # characters; what is longer is written on several lines
 AWAY: Final = "Redis does not answer: what is shown is what was recorded last."
 
 
@@ -159,7 +160,8 @@ class RunPages(ModelAdmin):
             yield Fact("Worker", row.worker)
         yield Fact("Attempts", str(row.attempt))
         if row.started_at and row.finished_at:
-            yield Fact("Took", span(row.finished_at - row.started_at))
+            label = "Took" if row.attempt < 2 else "The last took"
+            yield Fact(label, span(row.finished_at - row.started_at))
         if row.tree and (row.tree != row.task_id or row.parent):
             yield Fact("Workflow", row.tree, self.link("changelist", tree=row.tree) if lists else "", code=True)
         if row.parent:
@@ -226,4 +228,7 @@ def socket_path() -> str:
 def _as_json(value: Any) -> str | None:
     if value is None:
         return None
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, indent=1)
+    if isinstance(value, str):
+        return value
+    line = json.dumps(value, ensure_ascii=False)
+    return line if len(line) <= LINE else json.dumps(value, ensure_ascii=False, indent=1)

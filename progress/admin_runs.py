@@ -12,7 +12,7 @@ from django.core.exceptions import ValidationError
 from .authorize import Run, allowed
 from .claims import Claim
 from .exceptions import StoreUnavailable
-from .history import fold
+from .history import fold, run_of
 from .models import TaskRun
 from .record import Record
 from .store import Change, get_store
@@ -52,10 +52,10 @@ def find(key: str, number: int | None = None) -> Seen | None:
         reached = False
     rows = TaskRun.objects.filter(task_id=key).order_by("-run")
     row = (rows if number is None else rows.filter(run=number)).first()
-    if record is not None and record.run != (number or record.run):
+    if record is not None and row is not None and run_of([row], record) is None and number is not None:
+        record = None  # of another run by this id
+    if row is None and record is not None and number not in (None, record.run):
         record = None
-    if row is not None and record is not None and number is None and record.run < row.run:
-        record = None  # Redis lost what it knew and began to count anew
     known = _up_to_date(key, row, record)
     if known is None and not reached:
         raise StoreUnavailable(f"Redis does not answer, and the history does not know {key} yet. Try again.")
@@ -70,7 +70,7 @@ def with_records(rows: Sequence[TaskRun]) -> list[Seen]:
         return [Seen(row, None, reached=False) for row in rows]
     found = []
     for row, loaded in zip(rows, records, strict=True):
-        record = loaded if loaded is not None and loaded.run == row.run else None
+        record = loaded if loaded is not None and run_of([row], loaded) is not None else None
         if record is not None and record.seq > row.seq:
             row.state, row.attempt = str(record.state), record.attempt
             row.public, row.staff = record.text(), record.text(staff=True)
@@ -81,7 +81,7 @@ def with_records(rows: Sequence[TaskRun]) -> list[Seen]:
 def _up_to_date(key: str, row: TaskRun | None, record: Record | None) -> TaskRun | None:
     if record is None or not record.seq:
         return row
-    folded = fold({} if row is None else {(key, row.run): row}, Change("", key, record, ""))
+    folded = fold({} if row is None else {key: [row]}, Change("", key, record, ""))
     return row if folded is None else folded.row
 
 
@@ -108,11 +108,16 @@ def owner_called(name: str) -> str:
 
 
 def log_lines(key: str) -> list[dict[str, str]]:
-    """The newest lines of a task's log, oldest first; none if Redis does not answer."""
+    """The newest lines of a task's log, oldest first, as ``task-log.js`` words them; none while Redis is away."""
     try:
-        return get_store().logs(key, None, LINES).lines
+        lines = get_store().logs(key, None, LINES).lines
     except StoreUnavailable:
         return []
+    silent = [line["level"] == "INFO" or line["text"].startswith(line["level"]) for line in lines]
+    return [
+        line if said else {**line, "text": f"{line['level']} {line['text']}"}
+        for line, said in zip(lines, silent, strict=True)
+    ]
 
 
 def may(user: Any, action: str, seen: Seen) -> bool:

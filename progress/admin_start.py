@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from contextlib import suppress
 from typing import Any, Final
 
@@ -16,8 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from . import snapshot
 from .admin_control import ControlPages
 from .admin_runs import Seen, find, may
-from .again import from_json
-from .annotations import Unfit, declared
+from .again import NotAgain, arguments_again
 from .docstrings import summary
 from .exceptions import StoreUnavailable
 from .forms import NoForm, form_for
@@ -67,7 +65,9 @@ class StartPages(ControlPages):
             if started and started.tracked:
                 return HttpResponseRedirect(self.link("change", quote(started.key)))
             if started:
-                messages.info(request, f"{name} was started. It is not tracked, so there is nothing to watch.")
+                messages.info(
+                    request, f"The task {name} was started. It is not tracked, so there is nothing to watch."
+                )
                 return HttpResponseRedirect(self.link("tasks"))
         context = {
             "title": f"Run {name}" if before is None else f"Run again: {before.row}",
@@ -84,26 +84,24 @@ class StartPages(ControlPages):
     def rerun_selected(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> HttpResponse | None:
         """Start many again as they were called; those whose arguments are not all kept are left out, and named."""
         chosen = self.chosen(queryset)
-        obstacles = [(seen, self._obstacle(request, seen)) for seen in chosen]
+        calls = [(seen, *self._as_called(request, seen)) for seen in chosen]
         if not request.POST.get("post"):
             context = {
                 "title": f"Run again: {chosen[0].row}" if len(chosen) == 1 else f"Run again: {len(chosen)} runs",
                 "explanation": "Each is started once more with the same arguments. It will be yours.",
                 "runs": [
-                    (seen.row, self.run_link(seen), why or "will be started again", not why)
-                    for seen, why in obstacles
+                    (seen.row, self.run_link(seen), why or "will be started again", not why) for seen, _, why in calls
                 ],
-                "possible": any(not why for _, why in obstacles),
+                "possible": any(not why for _, _, why in calls),
                 "button": "Run again",
                 "back": request.get_full_path(),
             }
             return self.page(request, "confirm", {**context, **self.again("rerun_selected", chosen)})
         done = []
-        for seen, why in obstacles:
+        for seen, arguments, why in calls:
             became = (why, why)
             if not why:
-                task = runnable_task(seen.row.name)
-                sent = self._start(request, task, _as_called(task, seen.row) or {}, AS_USUAL, seen)
+                sent = self._start(request, runnable_task(seen.row.name), arguments, AS_USUAL, seen)
                 became = STARTED if sent else UNSENT
             done.append((became, seen.row))
         self.tell(request, done, all(words == STARTED for words, _ in done))
@@ -134,21 +132,17 @@ class StartPages(ControlPages):
         """What the form is filled in with: nothing for who may not see what the run was called with."""
         return before.row.arguments if before is not None and may(request.user, "arguments", before) else None
 
-    def _obstacle(self, request: HttpRequest, seen: Seen) -> str:
-        """Why the run cannot be started again as it was; "" if it can."""
-        name, kept = seen.row.name, seen.row.arguments
+    def _as_called(self, request: HttpRequest, seen: Seen) -> tuple[dict[str, Any], str]:
+        """What starts the run again as it was called, and why it cannot be started so; "" if it can."""
+        name = seen.row.name
         if not may(request.user, "rerun", seen) or not may_start(request.user, name):
-            return "may not be started by you"
+            return {}, "may not be started by you"
         if not self.is_runnable(name):
-            return "cannot be started from here: its task does not say so"
-        if kept is None:
-            return "cannot be started again: its arguments are not known"
-        missing = [*kept.get("hidden", ()), *kept.get("left_out", ())]
-        if missing:
-            return f"must be started by its form: {', '.join(missing)} was not kept"
-        if _as_called(runnable_task(name), seen.row) is None:
-            return "must be started by its form: the task takes other arguments now"
-        return ""
+            return {}, "cannot be started from here: its task does not say so"
+        try:
+            return arguments_again(runnable_task(name), seen.row.arguments), ""
+        except NotAgain as error:
+            return {}, f"must be started by its form: {error.why}"
 
     def _start(
         self, request: HttpRequest, task: Any, arguments: dict[str, Any], sending: Sending, before: Seen | None
@@ -180,25 +174,3 @@ class StartPages(ControlPages):
             return []
         found = [(key, record) for key, record in zip(keys, records, strict=True) if record is not None]
         return [(self.link("change", quote(key)), key, record.snapshot()) for key, record in found]
-
-
-def _as_called(task: Any, row: TaskRun) -> dict[str, Any] | None:
-    """The arguments that a run was called with, as the task takes them; None if it takes others by now.
-
-    The history keeps dates, decimals and the like as text; the task's annotations say what they are.
-    """
-    given: dict[str, Any] = (row.arguments or {}).get("given", {})
-    parameters = inspect.signature(task.run).parameters
-    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
-    if not takes_any and not given.keys() <= parameters.keys():
-        return None
-    found, known = {}, declared(task.run)
-    for name, value in given.items():
-        found[name] = value
-        with suppress(KeyError, Unfit):  # nothing is said of it: it is what JSON made of it
-            try:
-                found[name] = from_json(known[name].kind, value)
-            except (ValueError, TypeError, ArithmeticError) as error:
-                if not isinstance(error, Unfit):
-                    return None
-    return found

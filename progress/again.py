@@ -13,7 +13,11 @@ from .exceptions import ProgressError
 
 
 class NotAgain(ProgressError):
-    """The task cannot be started again as it was: not all of its arguments were kept. Start it by its form."""
+    """The task cannot be started again as it was called. `why` says so in a few words, without any value."""
+
+    def __init__(self, task: str, why: str) -> None:
+        super().__init__(f"{task}: {why}. Start it by its form.")
+        self.why = why
 
 
 def arguments_again(task: Any, kept: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -23,15 +27,15 @@ def arguments_again(task: Any, kept: Mapping[str, Any] | None) -> dict[str, Any]
     if the task takes other arguments now. It names arguments, no values: they are not for everybody's eyes.
     """
     if kept is None:
-        raise NotAgain(f"{task.name}: its arguments are not known. Start it by its form.")
+        raise NotAgain(task.name, "its arguments are not known")
     if missing := [*(kept.get("hidden") or ()), *(kept.get("left_out") or ())]:
-        raise NotAgain(f"{task.name}: {', '.join(missing)} was not kept. Start it by its form, and write it again.")
+        raise NotAgain(task.name, f"{', '.join(missing)} was not kept")
     parameters, known = inspect.signature(task.run).parameters, declared(task.run)
     found: dict[str, Any] = {}
     for counted, value in (kept.get("given") or {}).items():
         name = name_of(parameters, counted)
         if not takes(parameters, name):
-            raise NotAgain(f"{task.name} takes no argument {name} by now. Start it by its form.")
+            raise NotAgain(task.name, f"it takes no argument {name} by now")
         found[name] = value
         try:
             if name in known:
@@ -39,9 +43,9 @@ def arguments_again(task: Any, kept: Mapping[str, Any] | None) -> dict[str, Any]
         except Unfit:  # nothing is known of it: it is what JSON made of it
             continue
         except (ValueError, TypeError, ArithmeticError):
-            raise NotAgain(f"{task.name}: {name} must be of another type by now. Start it by its form.") from None
+            raise NotAgain(task.name, f"{name} must be of another type by now") from None
     if needed := [name for name, each in known.items() if not each.has_default and name not in found]:
-        raise NotAgain(f"{task.name} also needs {', '.join(needed)} by now. Start it by its form.")
+        raise NotAgain(task.name, f"it also needs {', '.join(needed)} by now")
     return found
 
 

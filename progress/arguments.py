@@ -44,7 +44,8 @@ def kept(task: str, function: Callable[..., Any] | None, args: Sequence[Any], kw
             found["hidden"].append(name)
             continue
         try:
-            text = json.dumps(shown, default=_plain, allow_nan=False)
+            text = json.dumps(shown, default=_plain, allow_nan=False, ensure_ascii=False)
+            text.encode()  # half a surrogate is nothing that a database keeps
         except (TypeError, ValueError, RecursionError):
             text = ""
         size += len(text)

@@ -13,7 +13,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -22,6 +22,7 @@ from django.db.models import Model
 
 from .claims import Claim
 from .conf import conf
+from .native_pool import NativePool
 from .permissions import ARGUMENTS, RERUN, START, Rights, Viewer, rights, viewer_of
 from .record import Record
 from .tokens import WatchToken
@@ -38,7 +39,9 @@ COMPLAIN_EVERY: Final = 60.0  # seconds
 # Staff may do these by a permission alone; whose run it is does not matter.
 _OF_STAFF: Final = {"start": START, "rerun": RERUN, "arguments": ARGUMENTS}
 # Not Channels' shared thread: one slow answer would hold up every socket of the process.
-_threads: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="progress-authorize")
+# Whoever has no session may ask about very much, and shall not keep the others waiting.
+_threads: Final = NativePool(3, "progress-authorize")
+_threads_for_nobody: Final = NativePool(1, "progress-authorize-nobody")
 
 Place = tuple[str, ...]
 
@@ -80,7 +83,8 @@ def allowed(user: Any, action: str, run: Run) -> bool:
     """
     viewer = viewer_of(user)
     if action in _OF_STAFF:
-        by_rule = _OF_STAFF[action] in viewer.permissions
+        # A run that one may not see is none that one starts again, or whose arguments one sees.
+        by_rule = _OF_STAFF[action] in viewer.permissions and (action == "start" or viewer.staff)
     elif action == "logs":
         by_rule = viewer.staff or (viewer.user != "" and viewer.user == run.owner)
     else:
@@ -126,12 +130,12 @@ async def granted(viewer: Viewer, wanted: Sequence[tuple[Run, str]]) -> list[Gra
     """What the function says of each pair of a run and an action. All answers together are waited for 2 s."""
     if conf.PROGRESS_AUTHORIZE is None or not wanted:
         return [Grant(False, time.monotonic() + BELIEVED)] * len(wanted)
-    asked = []
+    asked, pool = [], _threads if viewer.user else _threads_for_nobody
     for run, action in wanted:
         question, is_mine = _answers.claim(_place(viewer, action, run))
         asked.append(question)
         if is_mine:
-            _threads.submit(_in_thread, question, viewer, action, run)
+            pool.submit(_in_thread, question, viewer, action, run)
     waiting = [asyncio.wrap_future(question.told) for question in asked if not question.told.done()]
     if waiting and (await asyncio.wait(waiting, timeout=TIMEOUT))[1]:
         _complain("PROGRESS_AUTHORIZE did not answer within %.0f s, so it grants nothing", TIMEOUT)

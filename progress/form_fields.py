@@ -106,7 +106,7 @@ class LinesField(forms.Field):
     def __init__(self, item: forms.Field, *, once: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.item, self.once = item, once
-        self.widget.attrs.setdefault("rows", 4)
+        self.widget.attrs["rows"] = 4
 
     def prepare_value(self, value: Any) -> Any:
         """A list as lines; what somebody has written, as it is."""

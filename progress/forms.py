@@ -42,6 +42,7 @@ class TaskForm(forms.Form):
     given: ClassVar[Mapping[str, Any]] = {}  # of the run that is started again
     asked: ClassVar[frozenset[str]] = frozenset()  # must be filled in anew
     sending: Sending = AS_USUAL
+    required_css_class = "required"  # which the admin prints bold
 
     def fieldsets(self) -> Iterator[tuple[str, list[BoundField]]]:
         """The arguments, without a heading, and how the task is sent."""
@@ -144,7 +145,9 @@ class _Before:
             if name in self.given:
                 found[name] = shown(name, self.given[name])
             elif name in self._parameters:  # *args: nobody knows how many there were
-                raise NoForm(f"{self._task.name}: {name} was not kept, and no form field fits it. Start it by code.")
+                raise NoForm(
+                    f"The argument {name} of {self._task.name} was not kept, and no field fits it. Start it by code."
+                )
             else:
                 found[name] = TextField(label=name)
         return found
@@ -170,7 +173,9 @@ def _field(task: str, argument: Argument, before: _Before, place: Place) -> form
         if name in before.given:
             return shown(name, before.given[name])
         if asked or not argument.has_default:
-            raise NoForm(f"{task}: no form field fits the argument {name}: {error}. Or give it a default.") from None
+            raise NoForm(
+                f"No form field fits the argument {name} of {task}: {error}. Or give it a default."
+            ) from None
         field = shown(name, None)
         default = "its default" if looks_secret(name) else repr(argument.parameter.default)[:200]
         field.initial, field.help_text = "", said("always", default)
@@ -199,9 +204,9 @@ def _sending_fields(task: Any) -> dict[str, forms.Field]:
     if queues:
         names = queues if isinstance(queues, Mapping) else [queue.name for queue in queues]
         choices = [EMPTY_CHOICE, *((name, name) for name in names)]
-        queue: forms.Field = forms.ChoiceField(choices=choices, required=False, help_text=which)
+        queue: forms.Field = forms.ChoiceField(choices=choices, required=False, label=_("Queue"), help_text=which)
     else:
-        queue = forms.CharField(max_length=200, required=False, help_text=which)
+        queue = forms.CharField(max_length=200, required=False, label=_("Queue"), help_text=which)
     return {
         COUNTDOWN: forms.IntegerField(
             min_value=0,

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Final, NamedTuple
-
-from django.db import DatabaseError
 
 from . import snapshot
 from .conf import conf
@@ -21,17 +20,17 @@ logger = logging.getLogger(__name__)
 
 OPEN: Final = tuple(sorted(set(State) - FINAL))
 MAX_STATES: Final = 100  # kept of one run: the first ten and the last ninety
-FORGOTTEN_BY_REDIS: Final = dt.timedelta(days=8)  # a record that nobody writes lives for seven
+LOST_STAYS: Final = dt.timedelta(days=8)  # a record that nobody writes lives for seven, then nothing can heal
 GONE_AFTER: Final = dt.timedelta(minutes=2)  # without a record; a worker that lives writes a lost one within seconds
 
-Rows = dict[tuple[str, int], TaskRun]  # by task id and run
+Rows = dict[str, list[TaskRun]]  # by task id, of each all that are known
 
 
 class Folded(NamedTuple):
-    """A change that was taken into a row. `ended`: it says that the run ended, or is presumed lost."""
+    """A change that was taken into a row. `ended`: the row as of that change, if the run ended then, or was lost."""
 
     row: TaskRun
-    ended: bool
+    ended: TaskRun | None
 
 
 def fold(rows: Rows, change: Change) -> Folded | None:
@@ -43,16 +42,55 @@ def fold(rows: Rows, change: Change) -> Folded | None:
     if not change.key or record.seq <= 0 or record.state not in set(State):
         logger.warning("The stream of changes holds something else; whoever wrote it should use another prefix")
         return None
-    place = (change.key, record.run)
-    row = rows.get(place)
+    known = rows.setdefault(change.key, [])
+    row = run_of(known, record)
     if row is None:
-        row = rows[place] = TaskRun(task_id=change.key, run=record.run, states=[])
+        taken = {each.run for each in known}
+        # Redis counts from 1 again when it has forgotten the run before.
+        run = record.run if record.run not in taken else max(taken) + 1
+        row = TaskRun(task_id=change.key, run=run, states=[])
+        known.append(row)
     row.states = _with_state(row.states, record)
     if record.seq > row.seq:
         _set(row, record)
     if change.arguments:
         row.arguments = json.loads(change.arguments)
-    return Folded(row, record.ended or record.state == State.LOST)
+    ended = None
+    if record.ended or record.state == State.LOST:
+        ended = copy.copy(row)
+        _set(ended, record)
+    return Folded(row, ended)
+
+
+def run_of(rows: Iterable[TaskRun], record: Record) -> TaskRun | None:
+    """Which of the rows of one task id is of the run that `record` is of; None if none is.
+
+    The same beginning says so. A step that waited begins twice, and a record that was lost may have forgotten when:
+    then it is the first run that has not ended before this record's beginning, unless Redis has counted on since.
+    """
+    begun = _begun(record)
+    in_order = sorted((row for row in rows if row.queued_at), key=lambda row: row.queued_at)
+    for row in in_order:
+        if row.queued_at == begun and record.run <= row.run:
+            return row
+    for row in in_order:
+        if record.run <= row.run and (not _is_over(row) or begun <= _last(row)):
+            return row
+    return None
+
+
+def _begun(record: Record) -> dt.datetime:
+    return _moment(record.queued_at or record.started_at or record.updated_at or record.seq)
+
+
+def _is_over(row: TaskRun) -> bool:
+    return row.final or row.state == State.LOST
+
+
+def _last(row: TaskRun) -> dt.datetime:
+    """When it was last heard of."""
+    told = [row.queued_at, row.finished_at, *(_moment(item[1]) for item in row.states)]
+    return max(moment for moment in told if moment is not None)
 
 
 def _set(row: TaskRun, record: Record) -> None:
@@ -62,8 +100,10 @@ def _set(row: TaskRun, record: Record) -> None:
     row.owner, row.cancelled_by = record.owner[:255], record.control[:255]
     row.queue, row.tree = record.queue[:200], record.tree[:200]
     row.name, row.title = str(told.get("name") or "")[:200], str(told.get("title") or "")[:300]
-    row.worker, row.parent = str(told.get("worker") or "")[:255], str(told.get("parent") or "")[:200]
-    row.queued_at = _moment(record.queued_at or record.started_at or record.updated_at or record.seq)
+    row.worker = str(told.get("worker") or "")[:255]
+    if told.get("parent") != row.task_id:  # to Celery, who tries again has sent itself
+        row.parent = str(told.get("parent") or "")[:200]
+    row.queued_at = _begun(record)
     row.started_at = _moment(record.started_at) if record.started_at else None
     row.finished_at = _moment(record.finished_at) if record.finished_at else None
 
@@ -84,34 +124,41 @@ def _with_state(states: list[list[Any]], record: Record) -> list[list[Any]]:
 
 def open_rows(state: str, before: dt.datetime | None, limit: int) -> list[TaskRun]:
     """Rows in a state that is no end, the newest first, from those that were queued before a moment on."""
-    since = dt.datetime.now(dt.UTC) - FORGOTTEN_BY_REDIS
-    rows = TaskRun.objects.filter(state=state, queued_at__gte=since)
+    rows = TaskRun.objects.filter(state=state)
+    if state == State.LOST:
+        rows = rows.filter(queued_at__gte=dt.datetime.now(dt.UTC) - LOST_STAYS)
     return list((rows if before is None else rows.filter(queued_at__lt=before))[:limit])
 
 
 def missed(row: TaskRun, record: Record | None) -> Change | None:
     """What the recorder was never told about a row that has not ended, as far as Redis's record says it now."""
-    if record is None:
-        last = _moment(row.states[-1][1]) if row.states else row.queued_at
+    if record is None or run_of([row], record) is None:  # Redis knows nothing of it, or a later run by this id
+        last = _last(row)
         if row.state == State.LOST or dt.datetime.now(dt.UTC) - last < GONE_AFTER:
             return None
-        told = json.loads(row.staff or "{}")
-        gone = Record(
-            seq=row.seq + 1,
-            run=row.run,
-            attempt=row.attempt,
-            state=State.LOST,
-            owner=row.owner,
-            tree=row.tree,
-            queued_at=_micro(row.queued_at),
-            started_at=_micro(row.started_at),
-            updated_at=_micro(last),
-            body=snapshot.encode({name: told.get(name) for name in ("id", "name", "title", "parent", "root")})[1:-1],
-        )
-        return Change("", row.task_id, gone, "")
-    if record.run == row.run and record.seq > row.seq and (record.state, record.attempt) != (row.state, row.attempt):
+        return Change("", row.task_id, _gone(row, last), "")
+    if record.seq > row.seq and (record.state, record.attempt) != (row.state, row.attempt):
         return Change("", row.task_id, record, "")
     return None
+
+
+def _gone(row: TaskRun, last: dt.datetime) -> Record:
+    told = json.loads(row.staff or "{}")
+    return Record(
+        seq=row.seq + 1,
+        run=row.run,
+        attempt=row.attempt,
+        state=State.LOST,
+        owner=row.owner,
+        control=row.cancelled_by,
+        queue=row.queue,
+        tree=row.tree,
+        queued_at=_micro(row.queued_at),
+        started_at=_micro(row.started_at),
+        updated_at=_micro(last),
+        body=snapshot.encode({name: told.get(name) for name in ("id", "name", "title", "parent", "root")})[1:-1],
+        staff=snapshot.encode({"worker": row.worker})[1:-1],
+    )
 
 
 def forget_old(seconds: int, at_once: int = 1000) -> Iterator[int]:
@@ -131,11 +178,12 @@ def end_of(key: str, record: Record) -> Write | None:
     if not conf.PROGRESS_RECORDER:
         return None
     try:
-        row = TaskRun.objects.filter(task_id=key, run=record.run, state__in=FINAL).first()
-    except DatabaseError as error:
+        row = run_of(TaskRun.objects.filter(task_id=key), record)
+    except Exception as error:  # noqa: BLE001 (any database; others may know)
         logger.debug("The history could not be asked how %s ended: %s", key, error)
         return None
-    if row is None or row.attempt != record.attempt:
+    # Of this execution, not of one before: its fence is the number with which it began.
+    if row is None or not row.final or row.attempt != record.attempt or row.seq <= record.fence:
         return None
     kept = ("exec", "owner", "tree", "group", "part_of", "weight", "history", *TEXTS)
     ended = {name: getattr(record, name) for name in kept}

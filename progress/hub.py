@@ -17,6 +17,8 @@ import weakref
 from collections.abc import Collection, Coroutine, Iterable
 from typing import Any, Final
 
+from django.db import connections
+
 from . import groups, result_backend, snapshot
 from .claims import life_of
 from .conf import conf
@@ -291,7 +293,10 @@ def _end_of(key: str, record: Record) -> Write | None:
     """How a task ended in fact that is about to be presumed lost."""
     from . import history  # a table: this module is known to test suites before Django's apps are
 
-    return history.end_of(key, record) or result_backend.end_of(key, record)
+    try:
+        return history.end_of(key, record) or result_backend.end_of(key, record)
+    finally:
+        connections.close_all()  # this thread's
 
 
 _hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()

@@ -212,5 +212,8 @@ class MemoryChanges:
     def done(self, changes: Sequence[Change]) -> None:
         """Nothing: they are gone already."""
 
+    def keep(self, changes: Sequence[Change]) -> None:
+        """Nothing: there is no other reader."""
+
     def close(self) -> None:
         """Nothing."""

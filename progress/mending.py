@@ -31,7 +31,7 @@ PATIENCE: Final = 3_000_000  # µs that a task waits before we ask whether anybo
 HEAD: Final = frozenset(json.loads(Record(state=snapshot.State.PENDING, queue="q", parts_known=1).text()))
 VIEW: Final = ("meta", "worker")
 OUTCOME: Final = ("error", "result")
-BESIDE: Final = ("group", "part_of", "weight", "exec", "fence", "n", "process", "terminable")
+BESIDE: Final = ("group", "part_of", "weight", "history", "exec", "fence", "n", "process", "terminable")
 TIMES: Final = ("queued_at", "started_at", "updated_at", "finished_at")
 
 

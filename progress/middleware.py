@@ -7,7 +7,6 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import Any, Final
 
@@ -18,6 +17,7 @@ from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponseBase
 from django.http.cookie import parse_cookie
 
+from .native_pool import NativePool
 from .owners import current_request
 from .permissions import Viewer, viewer_of
 
@@ -28,7 +28,7 @@ CACHE_SECONDS: Final = 5.0  # how old what is known of a session may be when a c
 CACHE_SIZE: Final = 10_000  # sessions
 
 # Its own threads: Channels' single shared one would let one slow query hold up every socket of the process.
-_lookups: Final = ThreadPoolExecutor(max_workers=4, thread_name_prefix="progress-viewer")
+_lookups: Final = NativePool(4, "progress-viewer")
 
 
 class OwnerMiddleware:

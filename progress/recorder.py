@@ -9,6 +9,7 @@ Redis.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import datetime as dt
 import itertools
 import logging
@@ -30,7 +31,7 @@ from django.db import (
 )
 
 from .conf import conf
-from .exceptions import ProgressError
+from .exceptions import ProgressError, StoreUnavailable
 from .history import OPEN, Folded, Rows, fold, forget_old, missed, open_rows
 from .models import TaskRun
 from .native_thread import NativeThread
@@ -46,6 +47,7 @@ WAIT: Final = 1.0  # seconds that a read waits for news
 RETRY_AFTER: Final = (0.5, 1.0, 2.0, 5.0)  # seconds, the last one from then on
 LOOK_EVERY: Final = 60.0  # seconds between two looks at rows that have not ended
 TIDY_EVERY: Final = 3600.0  # seconds between two removals of old rows
+KEEP_EVERY: Final = 5.0  # seconds; whoever says nothing for 30 has its work taken over
 LEAVE_WITHIN: Final = 1.0  # seconds that a process waits for what is being written when it leaves
 
 WRITTEN: Final = [field.name for field in TaskRun._meta.concrete_fields if not field.primary_key]
@@ -67,10 +69,13 @@ class Recorder:
     def run(self) -> None:
         """Record until `stop` is called. Whatever fails is tried again."""
         while not self._stopping.is_set():
-            self._patiently(lambda: self.record(WAIT))
-            self._patiently(self._look_after)
-            close_old_connections()
+            self._patiently(self._record_and_look)
         self.close()
+
+    def _record_and_look(self) -> None:
+        if self.record(WAIT) < AT_ONCE:  # else what seems to be missing may just not be read yet
+            self._look_after()
+        close_old_connections()
 
     def stop(self) -> None:
         """Have `run` return soon. From any thread."""
@@ -95,10 +100,32 @@ class Recorder:
         self.busy = bool(changes)
         try:
             if changes:
-                self._patiently(lambda: self._write(changes))
+                self._patiently(lambda: write(changes, self._keep(changes)))
+                self._patiently(lambda: self._done(changes))
         finally:
             self.busy = False
         return len(changes)
+
+    def record_once(self) -> int:
+        """Write down everything that waits, look again and tidy up, without patience; how many changes that were.
+
+        Raises `StoreUnavailable`, and what the database raises. Other connections of this thread stay open.
+        """
+        written = 0
+        changes = self._changes = get_store().open_changes()
+        try:
+            while found := changes.read(AT_ONCE, 0.0):
+                write(found, self._keep(found))
+                changes.done(found)
+                written += len(found)
+            self.look_again()
+            if conf.PROGRESS_HISTORY_RETENTION:
+                for _ in forget_old(conf.PROGRESS_HISTORY_RETENTION):
+                    pass
+        finally:
+            changes.close()
+            self._changes = None
+        return written
 
     def look_again(self) -> None:
         """Compare some rows that have not ended with what Redis knows now: a change may never have been told."""
@@ -108,7 +135,7 @@ class Recorder:
             records = get_store().load_many([row.task_id for row in rows])
             found = [missed(row, record) for row, record in zip(rows, records, strict=True)]
             if changes := [change for change in found if change is not None]:
-                self._write(changes)
+                write(changes)
 
     def _look_after(self) -> None:
         now = time.monotonic()
@@ -134,41 +161,69 @@ class Recorder:
             except Exception:
                 logger.exception("The history of runs could not be written")
                 pause = RETRY_AFTER[-1]
-            close_old_connections()
+            with contextlib.suppress(Exception):
+                close_old_connections()
             if self._stopping.wait(pause):
                 return
 
-    def _write(self, changes: Sequence[Change]) -> None:
-        write(changes)
+    def _done(self, changes: Sequence[Change]) -> None:
         if self._changes is not None:
             self._changes.done(changes)
 
+    def _keep(self, changes: Sequence[Change]) -> Callable[[], None]:
+        """Says now and then that we are still at it, or another recorder takes these over and tells them again."""
+        kept = time.monotonic()
 
-def write(changes: Sequence[Change]) -> None:
+        def keep() -> None:
+            nonlocal kept
+            if self._changes is not None and time.monotonic() - kept > KEEP_EVERY:
+                kept = time.monotonic()
+                with contextlib.suppress(StoreUnavailable):
+                    self._changes.keep(changes)
+
+        return keep
+
+
+def write(changes: Sequence[Change], keep: Callable[[], None] = lambda: None) -> None:
     """Write these down and tell of the runs that have ended. Raises what a database raises that is away.
 
-    What cannot be kept for a reason of its own is logged and left out; the others are kept.
+    What cannot be kept for a reason of its own is logged and left out; the others are kept. `keep` is called between
+    the receivers of `run_finished`, which may take their time.
     """
     try:
         folded = _save(changes)
-    except (*AWAY, ProgressError):
-        raise
-    except Exception:
+    except Exception as error:
+        if isinstance(error, (*AWAY, ProgressError)) and not _database_takes_writes():
+            raise
         if len(changes) == 1:
             logger.exception("A change of task %r cannot be kept in the history", changes[0].key)
             return
         for change in changes:
-            write([change])
+            write([change], keep)
         return
     for each in folded:
-        if each.ended:
-            _tell(each.row)
+        if each.ended is not None:
+            each.ended.pk = each.row.pk
+            _tell(each.ended)
+            keep()
+
+
+def _database_takes_writes() -> bool:
+    """True if the table is there and nothing keeps us from writing: then what failed is the fault of a change."""
+    using = router.db_for_write(TaskRun)
+    try:
+        with transaction.atomic(using=using):
+            TaskRun.objects.using(using).filter(pk=0).update(seq=0)
+    except Exception:  # noqa: BLE001 (any database)
+        return False
+    return True
 
 
 def _save(changes: Sequence[Change]) -> list[Folded]:
     try:
         return _save_together(changes)
-    except IntegrityError:  # another recorder made one of these rows at the same moment; now it is there
+    except (IntegrityError, OperationalError):
+        # Another recorder made one of these rows at the same moment, or had locked one that we have locked, too.
         return _save_together(changes)
 
 
@@ -177,7 +232,9 @@ def _save_together(changes: Sequence[Change]) -> list[Folded]:
     table = TaskRun.objects.using(using)
     with transaction.atomic(using=using):
         known = table.select_for_update().filter(task_id__in={change.key for change in changes}).order_by("pk")
-        rows: Rows = {(row.task_id, row.run): row for row in known}
+        rows: Rows = {}
+        for row in known:
+            rows.setdefault(row.task_id, []).append(row)
         folded = [each for change in changes if (each := fold(rows, change)) is not None]
         touched = list({id(each.row): each.row for each in folded}.values())
         new, old = [row for row in touched if row.pk is None], [row for row in touched if row.pk is not None]
@@ -216,6 +273,8 @@ def start_in_server() -> None:
     """Have this process record, if `PROGRESS_RECORDER` says that servers do. Cheap to call again."""
     global _here
     if (_here is not None and _here[0] == os.getpid()) or conf.PROGRESS_RECORDER != "server":
+        return
+    if conf.PROGRESS_STORE == "memory":  # a test suite: `progress.testing.record_runs` records where it is asked to
         return
     with _lock:
         if _here is not None and _here[0] == os.getpid():

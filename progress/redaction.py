@@ -40,7 +40,7 @@ _WORDS: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _SECRET_WORDS: Final = frozenset(
     {
         *("auth", "authorization", "authentication", "oauth", "bearer", "jwt", "otp", "totp", "pwd", "creds", "cred"),
-        *("signature", "sessionid", "apikey", "privatekey", "passcode", "cvv", "cvc", "dsn"),
+        *("signature", "sessionid", "apikey", "privatekey", "passcode", "dbpass", "pw", "pin", "cvv", "cvc", "dsn"),
     }
 )
 _SECRET_ENDS: Final = re.compile(
@@ -84,13 +84,18 @@ def hide_secrets(task: str, what: What, name: str, value: Any) -> Any:
 def looks_secret(name: str) -> bool:
     """True if a thing with this name is one to hide: "authToken", "DB_PASSWORD"; not "author" or "monkey"."""
     words = [word.lower() for word in _WORDS.findall(name)]
-    if any(word in _SECRET_WORDS or _ends_secret(word) for word in words):
+    if any(word in _SECRET_WORDS or _ends_secret(word) for word in words) or _LEADS_IN.search(name.lower()):
         return True
     return words[-1:] == ["pass"] or any(_opens_something(*pair) for pair in pairwise(words))
 
 
 def _opens_something(first: str, second: str) -> bool:
     return (second in ("key", "keys") and first in _SECRET_KEYS) or (first, second) == ("session", "id")
+
+
+_LEADS_IN: Final = re.compile(
+    r"(database|connection|broker|redis|amqp|db)_?(url|uri|string)$|(api|access|secret)_?keys?$"
+)
 
 
 def _ends_secret(word: str) -> bool:

@@ -69,6 +69,16 @@ class RedisChanges:
         except RedisError as error:
             raise StoreUnavailable(f"Redis did not answer: {error}") from error
 
+    def keep(self, changes: Sequence[Change]) -> None:
+        """These take time; no other reader needs to take them over."""
+        ids: list[Any] = [change.id for change in changes if change.id]
+        if not ids or self._client is None:
+            return
+        try:
+            self._client.xclaim(self._name, GROUP, self._reader, 0, ids, justid=True)
+        except RedisError as error:
+            raise StoreUnavailable(f"Redis did not answer: {error}") from error
+
     def close(self) -> None:
         """Close the connection. What was read and not done is read by another."""
         client, self._client = self._client, None

@@ -33,7 +33,16 @@ def end_of(key: str, record: Record) -> Write | None:
     state, at = ENDS.get(str(meta.get("status"))), _microseconds(meta.get("date_done"))
     if state is None or at < record.started_at:
         return None
-    kept = ("exec", "owner", "tree", "group", "part_of", "weight", *TEXTS)  # should it be gone when this is written
+    kept = (
+        "exec",
+        "owner",
+        "tree",
+        "group",
+        "part_of",
+        "weight",
+        "history",
+        *TEXTS,
+    )  # should it be gone when this is written
     ended = {name: getattr(record, name) for name in kept}
     return Write("verdict", key, {**ended, "state": str(state), **_outcome(told, state, meta.get("result"))})
 

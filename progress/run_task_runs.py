@@ -43,6 +43,7 @@ class Total:
     value: str
     words: str
     over: str
+    failed: bool
 
 
 def total_of(runs: Sequence[Shown]) -> Total:
@@ -54,7 +55,7 @@ def total_of(runs: Sequence[Shown]) -> Total:
     over = [
         {name: run.known.get(name) for name in ("state", "final", "fraction")} for run in runs if not run.seen.live
     ]
-    return Total(f"{done / len(runs):.4g}", words, json.dumps(over))
+    return Total(f"{done / len(runs):.4g}", words, json.dumps(over), failed > 0)
 
 
 def shown_to(user: Any, keys: Sequence[str]) -> list[Shown]:
@@ -70,11 +71,9 @@ def shown_to(user: Any, keys: Sequence[str]) -> list[Shown]:
     found, staff = [], user.has_perm(VIEW)
     for key in keys:
         row, record = rows.get(key), records[key]
-        if record is not None and (row is None or record.run >= row.run):
-            newest = fold({} if row is None else {(key, row.run): row}, Change("", key, record, ""))
+        if record is not None:
+            newest = fold({} if row is None else {key: [row]}, Change("", key, record, ""))
             row = row if newest is None else newest.row
-        else:
-            record = None
         if row is None or not may(user, "watch", seen := Seen(row, record, reached)):
             continue
         known = seen.snapshot(staff=staff)

@@ -83,7 +83,11 @@ def before_task_publish(
 
 def _told_to_recorder(job: Job, function: Any, args: Any, kwargs: Any) -> str:
     wanted = job.options.history and job.options.store_arguments and conf.PROGRESS_RECORDER
-    return kept(job.name, function, args, kwargs) if wanted else ""
+    try:
+        return kept(job.name, function, args, kwargs) if wanted else ""
+    except Exception as error:  # noqa: BLE001 (arguments may be objects of any kind, and raise anything)
+        logger.debug("The arguments of %s are not kept: %r", job.name, error)
+        return ""
 
 
 def _queue_name(declare: Any, exchange: Any, routing_key: Any) -> str:

@@ -82,14 +82,19 @@ def key(task_id: str) -> str:
     Celery ids may be any string; no Redis key, group or URL is ever built from one unchecked. A hashed key
     addresses itself in URLs and messages, so ids of that very form are hashed as well.
     """
-    if SAFE_NAME.fullmatch(task_id) and not _HASHED_KEY.fullmatch(task_id):
+    if _is_safe(task_id) and not _HASHED_KEY.fullmatch(task_id):
         return task_id
     return "~" + hashlib.sha256(task_id.encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def address(name: str) -> str:
     """The key that a client means by `name`: safe names are keys already, anything else is a raw task id."""
-    return name if SAFE_NAME.fullmatch(name) else key(name)
+    return name if _is_safe(name) else key(name)
+
+
+def _is_safe(name: str) -> bool:
+    # A browser makes "/runs/change/" of "/runs/./change/".
+    return SAFE_NAME.fullmatch(name) is not None and name not in (".", "..")
 
 
 def group(prefix: str, kind: str, name: str) -> str:

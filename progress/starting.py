@@ -33,7 +33,9 @@ _TEXTUAL: Final = (Decimal, dt.date, dt.time, UUID)
 
 
 class MayNotStart(ProgressError):
-    """This user may not start this task: give them ``task_progress.start_taskrun``, and the task's own permission."""
+    """This user may not start this task: that takes staff with ``task_progress.start_taskrun`` or a grant of
+    ``PROGRESS_AUTHORIZE``, and either way the task's own permission, if it names one.
+    """
 
 
 class NotSent(ProgressError):
@@ -75,8 +77,9 @@ def start(task: Any, arguments: Mapping[str, Any], user: Any, sending: Sending =
     connection broke may run nevertheless.
     """
     if not may_start(user, task):
-        needed = " and ".join(each for each in (START, own_permission(task)) if each)
-        raise MayNotStart(f"You may not start {task.name}. That takes staff with {needed}.")
+        own = own_permission(task)
+        also = f", and {own} besides" if own else ""
+        raise MayNotStart(f"You may not start {task.name}. That takes staff with {START} or a site's grant{also}.")
     serializer = task.serializer or task.app.conf.task_serializer
     with _stored(task, arguments) as plain:
         args, kwargs = call_of(task.run, {name: _carried(value, serializer) for name, value in plain.items()})
@@ -85,10 +88,14 @@ def start(task: Any, arguments: Mapping[str, Any], user: Any, sending: Sending =
             with owner(user):
                 sent = task.apply_async(args=args, kwargs=kwargs, **chosen)
         except TypeError as error:
-            raise NotSent(f"{task.name} was not started: it does not take these arguments ({error}).") from error
+            raise NotSent(
+                f"The task {task.name} was not started: it does not take these arguments ({error})."
+            ) from error
         except Exception as error:
             _call_off(snapshot.key(chosen["task_id"]))
-            raise NotSent(f"The task could not be sent: {error}. Check the broker and try again.") from error
+            raise NotSent(
+                f"The task could not be sent: {str(error).rstrip('.')}. Check the broker and try again."
+            ) from error
     return Started(sent.id, snapshot.key(sent.id), options_of(task.name, task.run).track)
 
 

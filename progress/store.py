@@ -86,13 +86,14 @@ class Change(NamedTuple):
 
 
 class Changes(Protocol):
-    """What happened to tasks, told to one of several readers, again to another if it does not say `done`.
+    """What happened to tasks, told to one of several readers, again to another if it says neither `done` nor `keep`.
 
     All methods raise `StoreUnavailable` when Redis does not answer.
     """
 
     def read(self, limit: int, wait: float) -> list[Change]: ...
     def done(self, changes: Sequence[Change]) -> None: ...
+    def keep(self, changes: Sequence[Change]) -> None: ...
     def close(self) -> None: ...
 
 

@@ -39,17 +39,9 @@ def record_runs() -> int:
 
     The answer is how many changes that were. Needs a database with progress's table. Raises what that raises.
     """
-    from .recorder import write  # a table: this module is known to test suites before Django's apps are
+    from .recorder import Recorder  # a table: this module is known to test suites before Django's apps are
 
-    changes, written = stores.get_store().open_changes(), 0
-    try:
-        while found := changes.read(200, 0):
-            write(found)
-            changes.done(found)
-            written += len(found)
-    finally:
-        changes.close()
-    return written
+    return Recorder().record_once()
 
 
 class _Only(dict[tuple[str, str, str], Store]):

@@ -108,6 +108,8 @@ class TreeWatches:
         tree = self._watched.get(key)
         if tree is None:
             return
+        if tree.claim.owner != workflow.owner:  # the id was used again: what was granted was granted for another
+            self._access.forget_tree(key)
         tree.claim = Claim(workflow.owner, key)
         if not self._may(key, tree.claim):
             return  # told when the rights are looked at again

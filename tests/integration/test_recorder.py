@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
 
 from progress import recorder as module
 from progress import redis_changes
+from progress.exceptions import StoreUnavailable
 from progress.models import TaskRun
 from progress.recorder import Recorder
 from progress.redis_store import RedisStore
@@ -80,13 +82,25 @@ def heard() -> Iterator[list[tuple[str, int, str]]]:
     run_finished.disconnect(hear)
 
 
+def tell(store: RedisStore, write: Write) -> None:
+    """Write, however long a busy machine takes."""
+
+    def told() -> bool:
+        try:
+            return store.write(write).now > 0
+        except StoreUnavailable:
+            return False
+
+    wait_until(told, 10, "it is written")
+
+
 def life(store: RedisStore, key: str, *states: str, **told: Any) -> None:
     """Have Redis told what a sender and a worker would tell."""
     texts = {"body": f'"id":"{key}","name":"shop.report"', "owner": "7", "history": 1}
-    store.write(Write("queue", key, {**texts, **told}))
+    tell(store, Write("queue", key, {**texts, **told}))
     for number, state in enumerate(states, 1):
         fence = 0 if number == 1 else _fence(store, key)
-        store.write(Write("save", key, {"exec": "e", "fence": fence, "n": number, "state": state, **texts}))
+        tell(store, Write("save", key, {"exec": "e", "fence": fence, "n": number, "state": state, **texts}))
 
 
 def _fence(store: RedisStore, key: str) -> int:
@@ -273,6 +287,7 @@ def test_run_that_redis_knows_nothing_of_is_lost_in_the_history_too(
                 "exec": "e",
                 "fence": fence,
                 "n": 9,
+                "age": 60_000_000,  # it began before it was given up
                 "state": "SUCCESS",
                 "owner": "7",
                 "history": 1,
@@ -301,10 +316,14 @@ def test_end_that_redis_lost_is_known_from_the_history(store: RedisStore, record
     """A replica took over that had not heard of it: the task is not presumed lost."""
     from progress import history
 
-    life(store, "t", "STARTED", "SUCCESS")
-    recorder.record()
-    store.client(1).delete(f"{store.prefix}:task:t")
+    client, name = store.client(1), f"{store.prefix}:task:t"
     life(store, "t", "STARTED")
+    replica = client.dump(name)
+    end = {"exec": "e", "fence": _fence(store, "t"), "n": 2, "state": "SUCCESS", "owner": "7", "body": '"id":"t"'}
+    tell(store, Write("save", "t", end))
+    recorder.record()
+    client.delete(name)
+    client.restore(name, 0, replica)
     behind = store.load("t")
     assert behind is not None
     verdict = history.end_of("t", behind)
@@ -313,6 +332,127 @@ def test_end_that_redis_lost_is_known_from_the_history(store: RedisStore, record
     assert (found := store.load("t")) is not None
     assert found.state == "SUCCESS"
     assert history.end_of("unknown", behind) is None
+
+
+@in_database
+def test_end_of_the_night_before_is_no_end_of_tonight(store: RedisStore, recorder: Recorder) -> None:
+    """The id is used again after Redis has forgotten it; a worker that was killed tonight has not succeeded."""
+    from progress import history
+
+    life(store, "nightly", "STARTED", "SUCCESS")
+    recorder.record()
+    store.client(1).delete(f"{store.prefix}:task:nightly")
+    life(store, "nightly", "STARTED")
+    tonight = store.load("nightly")
+    assert tonight is not None
+    assert history.end_of("nightly", tonight) is None
+    recorder.record()
+    assert list(TaskRun.objects.order_by("run").values_list("run", "state")) == [(1, "SUCCESS"), (2, "STARTED")]
+    assert history.end_of("nightly", tonight) is None
+
+
+@in_database
+def test_redis_that_goes_away_after_the_commit_does_not_make_all_be_told_again(
+    store: RedisStore, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, heard: list[tuple[str, int, str]]
+) -> None:
+    """What is repeated then is only to say that it is done."""
+    life(store, "t", "SUCCESS")
+    real, failures = redis_changes.RedisChanges.done, [1, 2, 3]
+
+    def away(changes: Any, done: Any) -> None:
+        if failures:
+            failures.pop()
+            raise StoreUnavailable
+        real(changes, done)
+
+    monkeypatch.setattr(redis_changes.RedisChanges, "done", away)
+    monkeypatch.setattr(module, "RETRY_AFTER", (0.01,))
+    assert recorder.record() == 2
+    assert heard == [("t", 1, "SUCCESS")]
+    assert waiting(store) == 0
+
+
+@in_database
+def test_receivers_that_take_their_time_are_not_doubled_by_another_recorder(
+    store: RedisStore, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, heard: list[tuple[str, int, str]]
+) -> None:
+    """Whoever is still telling says so; nobody takes that over."""
+    for number in range(10):
+        life(store, f"t{number}", "SUCCESS")
+    monkeypatch.setattr(redis_changes, "TAKE_OVER_AFTER", 0.5)
+    monkeypatch.setattr(redis_changes, "TAKE_OVER_EVERY", 0.0)
+    monkeypatch.setattr(module, "KEEP_EVERY", 0.0)
+    other = store.open_changes()
+    taken: list[Any] = []
+
+    def look_and_wait(**_: Any) -> None:
+        began = time.monotonic()
+        while time.monotonic() - began < 0.1:
+            taken.extend(other.read(100, 0.0))
+
+    run_finished.connect(look_and_wait)
+    try:
+        recorder.record()
+    finally:
+        run_finished.disconnect(look_and_wait)
+        other.close()
+    assert taken == []
+    assert len(heard) == 10
+
+
+@in_database
+def test_change_that_the_database_never_takes_does_not_hold_up_the_others(
+    store: RedisStore, recorder: Recorder, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Some databases call a value that they cannot keep an operational error, as they call being away."""
+    life(store, "good", "SUCCESS")
+    life(store, "odd", "SUCCESS")
+    real = module._save_together
+
+    def refuse(changes: Any) -> Any:
+        if any(change.key == "odd" for change in changes):
+            raise OperationalError("Incorrect string value")
+        return real(changes)
+
+    monkeypatch.setattr(module, "_save_together", refuse)
+    recorder.record()
+    assert list(TaskRun.objects.values_list("task_id", flat=True)) == ["good"]
+    assert "'odd' cannot be kept" in caplog.text
+
+
+@in_database
+def test_run_that_was_superseded_while_nobody_recorded_does_not_stay_open(
+    store: RedisStore, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its end was dropped from the stream, and its id is used again by now."""
+    from progress import history
+
+    life(store, "t", "STARTED")
+    recorder.record()
+    store.write(
+        Write("save", "t", {"exec": "e", "fence": _fence(store, "t"), "n": 9, "state": "SUCCESS", "owner": "7"})
+    )
+    life(store, "t", "STARTED")  # Redis calls this the second run
+    monkeypatch.setattr(history, "GONE_AFTER", history.dt.timedelta(0))
+    recorder.look_again()
+    assert list(TaskRun.objects.values_list("run", "state")) == [(1, "LOST")]
+
+
+@in_database
+def test_one_round_fails_at_once_where_the_database_is_away(
+    store: RedisStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A scheduled command must not wait for ever; what was not written waits in Redis."""
+    life(store, "t", "SUCCESS")
+
+    def away(_: Any) -> Any:
+        raise OperationalError("no such table")
+
+    monkeypatch.setattr(module, "_save_together", away)
+    monkeypatch.setattr(module, "_database_takes_writes", lambda: False)
+    with pytest.raises(CommandError, match=r"manage\.py migrate"):
+        call_command("record_runs", "--once")
+    assert waiting(store) == 2
 
 
 @in_database

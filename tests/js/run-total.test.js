@@ -13,9 +13,9 @@ test("each run counts the same, what is unknown counts as nothing, what has ende
     run("SUCCESS", 1, true),
     run("FAILURE", 0.2, true),
   ];
-  assert.deepEqual(totalOf(runs), { value: 0.625, words: "2 of 4 ended, 1 failed" });
+  assert.deepEqual(totalOf(runs), { value: 0.625, words: "2 of 4 ended, 1 failed", failed: true });
 });
 
 test("being cancelled is no failure, and the end is whole", () => {
-  assert.deepEqual(totalOf([run("REVOKED", null, true)]), { value: 1, words: "1 of 1 ended" });
+  assert.deepEqual(totalOf([run("REVOKED", null, true)]), { value: 1, words: "1 of 1 ended", failed: false });
 });

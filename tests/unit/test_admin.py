@@ -212,22 +212,23 @@ def test_many_are_started_again_and_those_that_cannot_be_are_named(client, sent)
     whole = make_row("whole", title="Whole", arguments=kept)
     secret = make_row("secret", title="Secret", arguments={**kept, "hidden": ["times"]})
     foreign = make_row("foreign", title="Foreign", name="no.such.task", arguments=kept)
-    changed = make_row("changed", title="Changed", arguments={"given": {"0": "Ann"}, "hidden": [], "left_out": []})
+    changed = make_row("changed", title="Changed", arguments={**kept, "given": {"gone": "Ann"}})
+    by_place = make_row("place", title="By place", arguments={**kept, "given": {"0": "Ben"}})
     unknown = make_row("unknown", title="Unknown")
     data = {
         "action": "rerun_selected",
-        "_selected_action": [r.pk for r in (whole, secret, foreign, changed, unknown)],
+        "_selected_action": [r.pk for r in (whole, secret, foreign, changed, by_place, unknown)],
     }
     asked = client.post(url("changelist"), {**data, "index": "0"})
     assert (asked.status_code, sent) == (200, [])
     assert "times was not kept" in asked.text
     done = client.post(url("changelist"), {**data, "post": "yes"}, follow=True)
-    assert sent == [(GREET, {"name": "Ann"})]
-    assert "1 run was started again: Whole." in done.text
+    assert sorted(arguments["name"] for _, arguments in sent) == ["Ann", "Ben"]
+    assert "2 runs were started again: " in done.text
     for row, why in [
         (secret, "by its form"),
         (foreign, "its task"),
-        (changed, "other arguments"),
+        (changed, "it takes no argument gone by now"),
         (unknown, "not known"),
     ]:
         assert f"{why}" in done.text.replace("&#x27;", "'"), row

@@ -11,8 +11,10 @@ from django.contrib.auth.models import User
 from django.contrib.contenttypes.models import ContentType
 
 from progress.admin_timeline import clock, span, steps, strip
+from progress.memory_store import MemoryStore
 from progress.models import Step, TaskRun
 from progress.snapshot import State, key
+from progress.store import LogPage
 
 from .admin_pages import NOW, end, log_in, make_row, queue, run, url
 
@@ -71,6 +73,8 @@ def test_facts(client):
     page = page_of(client, "one")
     for fact in ("carla", "fast", "w@h", "?tree=t1", url("change", "p_5F1")):
         assert fact in page
+    make_row("two", attempt=3)
+    assert "The last took" in page_of(client, "two")
 
 
 def test_timeline_names_who_asked_to_cancel(client):
@@ -88,15 +92,28 @@ def test_timeline_names_who_asked_to_cancel(client):
     assert "carla asked to cancel it" in page_of(client, "one")
 
 
+def test_lines_of_the_log_say_their_level_once(client, monkeypatch):
+    """As they do with JavaScript: not that of ordinary lines, and not what the text says itself."""
+    log_in(client, "view_taskrun")
+    queue("one")
+    said = [("INFO", "opened"), ("ERROR", "ERROR: no paper"), ("WARNING", "low on ink")]
+    lines = [{"at": NOW.isoformat(), "level": level, "text": text} for level, text in said]
+    monkeypatch.setattr(MemoryStore, "logs", lambda *_: LogPage(lines, "1-0", False))
+    page = page_of(client, "one")
+    for line in ("</time> opened<", "</time> ERROR: no paper<", "</time> WARNING low on ink<"):
+        assert line in page
+
+
 def test_arguments_are_for_those_with_the_right(client):
     """What was hidden and what was left out are named, never shown."""
-    kept = {"given": {"city": "Rome"}, "hidden": ["password"], "left_out": ["blob"]}
+    kept = {"given": {"city": "Rome", "few": [1, 2]}, "hidden": ["password"], "left_out": ["blob"]}
     log_in(client, "view_taskrun")
     make_row("one", arguments=kept)
     assert "Rome" not in page_of(client, "one")
     log_in(client, "view_taskrun", "see_arguments_taskrun", name="trusted")
     page = page_of(client, "one")
     assert "<code>Rome</code>" in page
+    assert "<code>[1, 2]</code>" in page
     assert "<dt>password</dt><dd><em>hidden</em>" in page
     assert "<dt>blob</dt><dd><em>not kept" in page
 

@@ -302,7 +302,7 @@ def test_annotation_for_type_checkers_alone_costs_only_its_own_argument(task):
 def test_argument_that_no_field_fits_is_named_with_what_to_do(taking, annotation, hint):
     """The error says which argument of which task, and what to write; a default makes do without a field."""
     with pytest.raises(
-        NoForm, match=rf"forms\.job\d: no form field fits the argument value: .*{hint}.*Or give it a default"
+        NoForm, match=rf"No form field fits the argument value of .*forms\.job\d: .*{hint}.*Or give it a default"
     ):
         form_for(taking(annotation))
     form = form_for(taking(annotation, None))({"value": "x"})
@@ -368,6 +368,7 @@ def test_how_it_is_sent_is_a_part_of_its_own(task):
     assert arguments(form) == {}
     assert form.sending.options() == {"countdown": 60, "queue": "slow", "priority": 9}
     assert [heading for heading, _ in form.fieldsets()] == ["", "How it is sent"]
+    assert [field.label for field in list(form.fieldsets())[1][1]] == ["Countdown", "Queue", "Priority"]
     assert form_class({"sure": "on"}).is_valid()
     wrong = form_class({"send-countdown": "-1", "send-priority": "10"})
     assert set(wrong.errors) == {"send-countdown", "send-priority"}

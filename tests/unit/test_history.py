@@ -13,6 +13,7 @@ from hypothesis import given
 from progress.history import MAX_STATES, Rows, fold
 from progress.models import CANCELLING
 from progress.record import Record
+from progress.snapshot import encode
 from progress.store import Change
 
 START = 1_700_000_000_000_000  # µs
@@ -44,7 +45,7 @@ def folded(*records: Record, arguments: str = "", rows: Rows | None = None) -> A
     rows = {} if rows is None else rows
     for record in records:
         fold(rows, Change("1-0", "t", record, arguments))
-    (row,) = rows.values()
+    ((row,),) = rows.values()
     return row
 
 
@@ -65,6 +66,16 @@ def test_row_says_what_became_of_the_run() -> None:
     assert row.snapshot(staff=True)["worker"] == "w@host"
 
 
+def test_run_that_is_tried_again_was_not_sent_by_itself() -> None:
+    """Celery says so of whoever tries again; who sent it first is who sent it."""
+
+    def told(parent: str) -> Record:
+        return replace(LIFE[0], body=encode({"id": "t", "name": "shop.report", "parent": parent})[1:-1])
+
+    assert folded(told("t")).parent == ""
+    assert folded(told("p"), replace(told("t"), seq=LIFE[-1].seq + 1)).parent == "p"
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(4))))
 def test_row_does_not_depend_on_the_order_in_which_changes_come(order: tuple[int, ...]) -> None:
     """Several recorders share the stream, and one may be late."""
@@ -76,7 +87,7 @@ def test_change_that_comes_again_changes_nothing(places: list[int]) -> None:
     """A recorder that died may have written what another is told again."""
     rows: Rows = {}
     folded(*LIFE, rows=rows)
-    before = dict(shown(next(iter(rows.values()))))
+    before = dict(shown(rows["t"][0]))
     again = folded(*(LIFE[place] for place in places), *LIFE[:1], rows=rows)
     assert shown(again) == before
 
@@ -86,7 +97,49 @@ def test_run_of_a_task_id_that_is_used_again_has_a_row_of_its_own() -> None:
     rows: Rows = {}
     for record in (*LIFE, replace(QUEUED, seq=START + 100, run=2)):
         fold(rows, Change("1-0", "t", record, ""))
-    assert {(row.run, row.state) for row in rows.values()} == {(1, "REVOKED"), (2, "PENDING")}
+    assert [(row.run, row.state) for row in rows["t"]] == [(1, "REVOKED"), (2, "PENDING")]
+
+
+def test_run_after_redis_has_forgotten_the_one_before_has_a_row_of_its_own() -> None:
+    """Redis counts from 1 again. Late changes of the run before still find their own row."""
+    rows: Rows = {}
+    again = [replace(record, seq=record.seq + 500, queued_at=START + 500, run=1) for record in (QUEUED, STARTED)]
+    again[1] = replace(again[1], started_at=START + 509)
+    for record in (*LIFE, *again, STARTED, replace(QUEUED, seq=START + 900, queued_at=START + 900)):
+        fold(rows, Change("1-0", "t", record, ""))
+    assert [(row.run, row.state) for row in rows["t"]] == [(1, "REVOKED"), (2, "PENDING")]
+
+
+def test_run_after_one_that_ended_is_another_however_often() -> None:
+    """Night after night, with Redis counting from 1 each time."""
+    rows: Rows = {}
+    for night in range(3):
+        for record in LIFE:
+            later = {name: getattr(record, name) + 1000 * night for name in ("seq", "queued_at", "updated_at")}
+            ended = record.finished_at + 1000 * night if record.finished_at else 0
+            fold(rows, Change("1-0", "t", replace(record, **later, finished_at=ended), ""))
+    assert [(row.run, row.state) for row in rows["t"]] == [(1, "REVOKED"), (2, "REVOKED"), (3, "REVOKED")]
+
+
+def test_step_that_waited_is_one_run() -> None:
+    """It is queued when its workflow is declared, and again when it is sent."""
+    rows: Rows = {}
+    declared, sent = replace(QUEUED, waits="before"), replace(QUEUED, seq=START + 50, queued_at=START + 50)
+    for record in (declared, sent, replace(STARTED, seq=START + 60, queued_at=START + 50), declared):
+        fold(rows, Change("1-0", "t", record, ""))
+    assert [(row.run, row.state) for row in rows["t"]] == [(1, "STARTED")]
+
+
+def test_each_end_is_told_as_it_was() -> None:
+    """A failure that was tried again within one batch is told as a failure of the first attempt."""
+    rows: Rows = {}
+    failed = replace(STARTED, seq=START + 40, state="FAILURE", finished_at=START + 40, updated_at=START + 40)
+    tried = replace(failed, seq=START + 50, state="STARTED", attempt=2, finished_at=0)
+    done = replace(tried, seq=START + 60, state="SUCCESS", finished_at=START + 60)
+    folded = [fold(rows, Change("1-0", "t", record, "")) for record in (STARTED, failed, tried, done)]
+    ended = [each.ended for each in folded if each is not None and each.ended is not None]
+    assert [(row.state, row.attempt) for row in ended] == [("FAILURE", 1), ("SUCCESS", 2)]
+    assert rows["t"][0].state == "SUCCESS"
 
 
 def test_arguments_stay_when_later_changes_do_not_repeat_them() -> None:

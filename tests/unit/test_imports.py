@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
         "reasons",
         "signals",
     },
-    {"annotations", "redis_url", "revoking"},
+    {"annotations", "native_pool", "redis_url", "revoking"},
     {"conf", "model_fields", "pile", "redis_place", "snapshot"},
     {"redaction"},
     {

@@ -37,7 +37,9 @@ def test_a_safe_id_is_its_own_key(task_id: str) -> None:
     assert snapshot.key(task_id) == task_id
 
 
-@pytest.mark.parametrize("task_id", ["", "a/b", "é", "a b", "x" * 201, "x" * 10_000, "a\n", "\ud800", "~" + "0" * 64])
+@pytest.mark.parametrize(
+    "task_id", ["", ".", "..", "a/b", "é", "a b", "x" * 201, "x" * 10_000, "a\n", "\ud800", "~" + "0" * 64]
+)
 def test_any_other_id_has_a_safe_key(task_id: str) -> None:
     """Every other id is hashed to a safe name; an id that looks like such a key cannot take its place."""
     key = snapshot.key(task_id)

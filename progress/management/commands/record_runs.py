@@ -7,6 +7,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 
 from progress.conf import conf
 from progress.exceptions import StoreUnavailable
@@ -35,12 +36,10 @@ class Command(BaseCommand):
         recorder.run()
 
     def _once(self, recorder: Recorder) -> None:
-        written = 0
         try:
-            while found := recorder.record():
-                written += found
+            written = recorder.record_once()
         except StoreUnavailable as error:
             raise CommandError(f"{error} See: manage.py progress_doctor") from None
-        finally:
-            recorder.close()
+        except DatabaseError as error:
+            raise CommandError(f"The database does not take it: {error}. Run manage.py migrate?") from None
         self.stdout.write(f"{written} changes written.")

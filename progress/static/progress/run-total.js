@@ -16,7 +16,11 @@ export function totalOf(runs) {
   const failed = runs.filter((run) => FAILED.includes(run.state)).length;
   const done = runs.reduce((sum, run) => sum + (run.final ? 1 : (run.fraction ?? 0)), 0);
   const words = `${number.format(ended)} of ${number.format(runs.length)} ended`;
-  return { value: done / runs.length, words: failed ? `${words}, ${number.format(failed)} failed` : words };
+  return {
+    value: done / runs.length,
+    words: failed ? `${words}, ${number.format(failed)} failed` : words,
+    failed: failed > 0,
+  };
 }
 
 /** @param {?string} json @param {any} otherwise */
@@ -42,6 +46,7 @@ function follow(place, page) {
     known.set(event.target, /** @type {CustomEvent<Snapshot>} */ (event).detail);
     const total = totalOf([...known.values(), ...over]);
     bar.value = total.value;
+    place.classList.toggle("failed", total.failed);
     if (words.textContent !== total.words) words.textContent = total.words;
   });
 }

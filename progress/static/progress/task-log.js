@@ -56,7 +56,8 @@ export class TaskLog extends HTMLElement {
       time.textContent = new Date(at).toLocaleTimeString("en-GB");
       const words = document.createElement("span");
       words.textContent = text;
-      line.append(time, level === "INFO" ? "" : ` ${level}`, " ", words);
+      // Many texts say their level themselves.
+      line.append(time, level === "INFO" || text.startsWith(level) ? "" : ` ${level}`, " ", words);
       this.append(line);
     }
     while (this.childElementCount > LINES) this.firstElementChild?.remove();
