@@ -44,6 +44,7 @@ Application = Callable[[dict[str, Any], Any, Any], Awaitable[None]]
 
 AT_ONCE: Final = 200  # changes written in one transaction
 WAIT: Final = 1.0  # seconds that a read waits for news
+GATHER: Final = 0.25  # seconds between two batches that are not full: many small ones cost this process more
 RETRY_AFTER: Final = (0.5, 1.0, 2.0, 5.0)  # seconds, the last one from then on
 LOOK_EVERY: Final = 60.0  # seconds between two looks at rows that have not ended
 TIDY_EVERY: Final = 3600.0  # seconds between two removals of old rows
@@ -73,8 +74,11 @@ class Recorder:
         self.close()
 
     def _record_and_look(self) -> None:
-        if self.record(WAIT) < AT_ONCE:  # else what seems to be missing may just not be read yet
+        written = self.record(WAIT)
+        if written < AT_ONCE:  # else what seems to be missing may just not be read yet
             self._look_after()
+        if 0 < written < AT_ONCE:
+            self._stopping.wait(GATHER)
         close_old_connections()
 
     def stop(self) -> None:

@@ -251,7 +251,7 @@ EXAMPLES: Final = (
     Example("part-3", tasks.install_on_host, State.PENDING, arguments=_host(3, "web3"), part_of="parts"),
     Example("retry", tasks.install_on_host, State.RETRY, _retry, _host(4, "db2")),
     Example("success", tasks.import_csv, State.SUCCESS, _import, {"upload_id": 1}),
-    Example("failure", tasks.sync_feed, State.FAILURE, _fail, {"entries": 120, "api_token": "not to be seen"}),
+    Example("failure", tasks.sync_feed, State.FAILURE, _fail, {"entries": 120, "api_token": "not to be seen"}),  # nosec B105 (made up)
     Example("revoked", tasks.countdown, State.REVOKED, _revoke, {"seconds": 20}, cancelled=True),
     Example("cancelling", tasks.countdown, State.PROGRESS, _cancelling, {"seconds": 20}, cancelled=True),
     Example("ignored", tasks.countdown, State.IGNORED, _ending(State.IGNORED), {"seconds": 15}),
