@@ -14,7 +14,7 @@ COMPILE := uv pip compile pyproject.toml --universal --python-version 3.11 \
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help install run check test e2e adopt faults soak variants matrix bench audit lock clean dev js
+.PHONY: help install run check test access e2e adopt faults soak variants matrix bench audit lock clean dev js
 
 help: ## List the commands
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r name text; do \
@@ -43,6 +43,9 @@ test: dev js ## All tests but those of the targets below
 ifneq ($(NPM),)
 	npm test --silent
 endif
+
+access: dev ## Who may what, what gets out, what is kept
+	$(PY) -m pytest --numprocesses 2 --dist loadfile tests/access tests/history
 
 e2e: dev ## The pages in a real browser
 	$(PY) -m pytest tests/e2e

@@ -27,7 +27,7 @@ from progress.testing import Communicator, in_memory, record_runs
 from progress.tokens import SALT
 from tests.acted import ActedTask
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 NOBODY, OWNER, OTHER = "anonymous", "the owner", "another user"
 STAFF, VIEWING, STAFF_WITH, ROOT = "staff without", "staff who may view", "staff with everything", "superuser"
