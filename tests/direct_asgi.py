@@ -8,7 +8,7 @@ from typing import Any
 from progress.servers import Flow, FlowControl, wire
 
 CHUNK = "x" * 8000
-MANY = 5000  # chunks; far more than any buffer holds
+MANY = 20_000  # chunks, 160 MB; a kernel may take 40 for a reader on the same machine
 
 
 async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
