@@ -65,7 +65,7 @@ def test_pages_work_under_the_strict_policy_that_they_are_sent_with(site, open_p
     violations = []
     page.on("console", lambda said: violations.append(said.text) if "Content Security Policy" in said.text else None)
     answer = page.goto(site.url + ("/" if path in ("/run", "/rollout") else path))
-    assert answer.headers["content-security-policy"].startswith("default-src 'self';")
+    assert answer.headers["content-security-policy"].startswith("default-src 'none';")
     if path == "/run":
         start(page, seconds=1, steps=10)
         shows(page, "done")
