@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 
 from tests.processes import Login, Site
+from tests.proxy import Line
 
 PHONE = {"width": 360, "height": 740}
 WIDE = {"width": 1280, "height": 900}
 
 OpenPage = Callable[..., Any]
+LineTo = Callable[..., Line]
 
 
 @pytest.fixture
@@ -36,3 +39,10 @@ def open_page(browser: Any) -> Iterator[OpenPage]:
     for context in contexts:
         context.close()
     assert complaints == []
+
+
+@pytest.fixture
+def line_to() -> Iterator[LineTo]:
+    """Bad lines: ``line_to(site, delay=0.15)``. Asked for before `open_page`, they outlive the pages."""
+    with ExitStack() as lines:
+        yield lambda behind, **options: lines.enter_context(Line(behind, **options))

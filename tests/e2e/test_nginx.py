@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import itertools
 import json
 import os
 import re
@@ -20,14 +21,17 @@ import pytest
 from playwright.sync_api import expect
 from websockets.sync.client import ClientConnection, connect
 
-from progress.consumers import HEARTBEAT
-from tests.processes import Server, Site, free_port, listening
+from progress.heart import HEARTBEAT
+from tests.acted import ActedTask
+from tests.processes import Server, Site, free_port, in_this_process, listening
+from tests.sse import Stream
 
 pytestmark = pytest.mark.needs_nginx
 
 CONF = Path(__file__).parents[2] / "project/nginx.conf"
 PROGRAM = shutil.which("nginx", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 STRANGERS = 3  # connections that this site allows to one address without session and token
+OWN = 5  # and to one user
 
 
 def rendered(folder: Path, port: int, site_port: int, data: Path) -> str:
@@ -87,7 +91,11 @@ class Nginx(Server):
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site that believes this machine's nginx."""
-    env = {"PROGRESS_TRUSTED_PROXIES": "127.0.0.1", "PROGRESS_MAX_CONNECTIONS_PER_ADDRESS": str(STRANGERS)}
+    env = {
+        "PROGRESS_TRUSTED_PROXIES": "127.0.0.1",
+        "PROGRESS_MAX_CONNECTIONS_PER_ADDRESS": str(STRANGERS),
+        "PROGRESS_MAX_CONNECTIONS": str(OWN),
+    }
     own = Site(tmp_path_factory.mktemp("behind") / "site", env=env)
     try:
         yield own.start()
@@ -123,7 +131,7 @@ def test_its_numbers_fit_those_of_the_site() -> None:
 
     text = CONF.read_text()
     patience = [int(each) for each in re.findall(r"proxy_(?:read|send)_timeout (\d+)s;", text)]
-    assert len(patience) == 3
+    assert len(patience) == 4
     assert min(patience) > 2 * HEARTBEAT
     (largest,) = re.findall(r"client_max_body_size (\d{4,})m;", text)
     assert UPLOAD_MAX_BYTES < int(largest) * 1024 * 1024 < 1.1 * UPLOAD_MAX_BYTES
@@ -140,6 +148,25 @@ def test_a_job_runs_in_a_browser_behind_it(nginx: Nginx, open_page: Any) -> None
     page.get_by_role("button", name="Start a job").click()
     page.wait_for_url("**/runs/**")
     expect(page.locator("task-progress").first).to_contain_text("done", timeout=20_000)
+
+
+@pytest.mark.parametrize("address", ["/progress/{}/events/", "/progress/?id={}"], ids=["one", "several"])
+def test_events_come_as_they_are_sent(nginx: Nginx, settings: Any, address: str) -> None:
+    """The first within 2 s, and so each that follows: nothing waits for a buffer to be full."""
+    user = nginx.user()
+    with in_this_process(settings, nginx.site.redis.url, nginx.site.prefix):
+        task = ActedTask(owner=str(user.pk)).queue()
+        with Stream(nginx.url, address.format(task.id), cookie=user.cookie) as stream:
+            assert stream.headers["Server"] == "nginx"
+            assert stream.told("heartbeat", 2)["at"]
+            assert stream.events[0].at - stream.began < 2
+            stream.sees(task.key, 2, state="PENDING")
+            for step in (1, 2, 3):
+                task.run(step, 3)
+                stream.sees(task.key, 2, current=step)
+            task.end()
+            stream.sees(task.key, 2, state="SUCCESS")
+            stream.ends(2)
 
 
 def test_collected_files_are_its_own_others_are_the_sites(nginx: Nginx) -> None:
@@ -228,11 +255,15 @@ def is_cut(line: socket.socket, dribble: bytes) -> bool:
         return True
 
 
+ADDRESSES = itertools.count(10)  # nginx counts for seconds what an address has asked for: each flood has its own
+
+
 def statuses(nginx: Nginx, request: bytes, lines: int, each: int = 1) -> Counter[int]:
     """Send so many requests at once, over so many connections, and count the answers by status."""
+    at, own = ("127.0.0.1", nginx.port), (f"127.0.0.{next(ADDRESSES)}", 0)
     with ExitStack() as stack:
         opened = [
-            stack.enter_context(socket.create_connection(("127.0.0.1", nginx.port), timeout=20)) for _ in range(lines)
+            stack.enter_context(socket.create_connection(at, timeout=20, source_address=own)) for _ in range(lines)
         ]
         for line in opened:
             line.sendall(request * each)
@@ -264,6 +295,30 @@ def test_a_flood_of_sockets_is_refused(nginx: Nginx) -> None:
     assert found[101] >= 150
     assert found[429] >= 20
     assert set(found) == {101, 429}
+
+
+def test_a_flood_of_streams_is_refused(nginx: Nginx) -> None:
+    """Of three hundred at once some two hundred are asked for at the site, the others get 429."""
+    head = f"HTTP/1.1\r\nHost: 127.0.0.1:{nginx.port}\r\nAccept: text/event-stream\r\n\r\n"
+    found = statuses(nginx, f"GET /progress/none/events/ {head}".encode(), lines=300)
+    assert found[404] >= 150
+    assert found[429] >= 20
+    assert set(found) == {404, 429}
+
+
+@pytest.mark.parametrize("path", ["/progress/?mine=1", "/progress/?mine=1&id=none"])
+def test_a_user_with_too_many_streams_is_told_when_to_come_back(nginx: Nginx, path: str) -> None:
+    """The site's own limit, said through nginx as the site says it; the streams that were there go on."""
+    cookie = nginx.user().cookie
+    with ExitStack() as stack:
+        open_ones = [stack.enter_context(Stream(nginx.url, path, cookie=cookie)) for _ in range(OWN)]
+        for each in open_ones:
+            assert each.told("heartbeat", 2)
+        refused = Stream(nginx.url, path, cookie=cookie)
+        assert refused.finished() == 429
+        assert json.loads(refused.body) == {"error": "too_many"}
+        assert int(refused.headers["Retry-After"]) > 0
+        assert not any(each.ended for each in open_ones)
 
 
 def test_passwords_cannot_be_tried_by_the_thousand(nginx: Nginx) -> None:

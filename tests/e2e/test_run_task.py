@@ -57,7 +57,7 @@ def test_many_rows_are_started_at_once_and_share_one_live_bar(site, anna, open_p
     page.evaluate("window.loaded = 1")
     total = page.locator(".run-total")
     expect(total).to_contain_text("2 of 2 ended", timeout=15_000)
-    assert total.locator("progress").evaluate("bar => bar.position") == 1
+    expect(total.locator("progress.total")).to_have_js_property("position", 1)
     assert page.evaluate("window.loaded") == 1
     assert page.locator("task-progress").count() == 2
     page.locator("task-progress").first.get_by_role("link").click()

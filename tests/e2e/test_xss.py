@@ -290,6 +290,7 @@ def test_two_hundred_runs_in_a_list_and_one_that_says_all_of_it(site: Site, visi
     plain = Hostile(HARMLESS[0], bert).begin({})  # not in the list of her runs, which has room for 200
     live = visit.new_page()
     live.goto(f"{site.url}/runs/{plain.key}/")
+    live.locator("task-progress .details").wait_for(state="attached")  # loaded when there is something for them
     visit.look("live", HARMLESS[0], page=live)
     rows = [plain, *(Hostile(text, anna).begin({text: text}) for text in PAYLOADS)]
     written_down(site, [row.key for row in rows[:1]], ("PROGRESS",))

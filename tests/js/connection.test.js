@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { watchMine } from "../../progress/static/progress/wishes.js";
 import { page, frame, settled, snapshot } from "./page.js";
 
 /** A page that watches "a" and is connected. */
@@ -39,7 +40,7 @@ test("it is live once the server was heard, not when the line was opened", async
 test("after a reconnect everything is watched again, with its token", async () => {
   const it = await connected();
   it.socket.watch("b", { token: "of-b" });
-  it.socket.watchMine();
+  watchMine(it.socket);
   await settled();
   it.wire.end(1006);
   assert.equal(it.socket.state, "offline");
@@ -147,7 +148,7 @@ test("the wait starts anew only after a connection has lived for five seconds", 
     while (it.made.length === dials) await it.clock.pass(500);
     waits.push(it.clock.time - before);
   }
-  assert.deepEqual(waits, [6_000, 6_000, 6_000, 6_000, 12_000, 6_000]);
+  assert.deepEqual(waits, [6_000, 6_000, 6_000, 6_000, 9_000, 6_000]);
 });
 
 test("a dial that hangs is given up after ten seconds", async () => {
@@ -170,7 +171,8 @@ test("a WebSocket that the page forbids is an outage, not an exception", async (
   }
   const calls = [];
   const setTimeout = (call, ms) => calls.push(ms);
-  const socket = new ProgressSocket({ url: "ws://test/", WebSocket: Forbidden, setTimeout, random: () => 0 });
+  const host = { WebSocket: Forbidden, setTimeout, clearTimeout: () => {}, performance, Math: { random: () => 0 } };
+  const socket = new ProgressSocket({ url: "ws://test/", host });
   socket.watch("a");
   await settled();
   assert.equal(socket.state, "offline");
@@ -308,4 +310,46 @@ test("what a replaced connection still says is not heard", async () => {
   it.wire.open();
   old.onmessage?.({ data: JSON.stringify(frame(snapshot({ title: "from the old line" }))) });
   assert.equal(it.socket.task("a").snapshot, undefined);
+});
+
+test("a server that takes everything and says nothing is dialled no more often than one that is away", async () => {
+  const asked = [];
+  const it = page({ respond: () => {}, fetch: (address) => (asked.push(address), new Promise(() => {})) });
+  await import("../../progress/static/progress/fallback.js");
+  it.socket.watch("a");
+  await settled();
+  for (let second = 0; second < 60; second += 1) {
+    if (it.wire.readyState === 0) it.wire.open();
+    await it.clock.pass(1_000);
+    await settled();
+  }
+  assert.ok(it.made.length <= 6, `${it.made.length} dials in a minute`);
+  assert.ok(asked.length > 0, "what is silent is gone round");
+});
+
+test("a server that answers late is heard", async () => {
+  const it = page({ respond: () => {} });
+  it.socket.watch("a");
+  await settled();
+  it.wire.open();
+  await it.clock.pass(9_000);
+  it.wire.say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
+  await it.clock.pass(20_000);
+  assert.equal(it.made.length, 1);
+  assert.equal(it.socket.state, "live");
+});
+
+test("a refusal with a code of ours is no sign of blocked sockets", async () => {
+  const asked = [];
+  const it = page({ fetch: (address) => (asked.push(address), new Promise(() => {})) });
+  await import("../../progress/static/progress/fallback.js");
+  it.socket.watch("a");
+  await settled();
+  for (let n = 0; n < 10; n += 1) {
+    const dials = it.made.length;
+    it.wire.open().end(4429);
+    while (it.made.length === dials) await it.clock.pass(250);
+    await settled();
+  }
+  assert.deepEqual(asked, []);
 });

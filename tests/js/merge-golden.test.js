@@ -2,7 +2,13 @@ import assert from "node:assert/strict";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
+import { openLog } from "../../progress/static/progress/log-lines.js";
+import { cancel } from "../../progress/static/progress/requests.js";
+import { watchMine } from "../../progress/static/progress/wishes.js";
 import { page, settled } from "./page.js";
+
+// Another site than the server: then a page asks over the socket.
+globalThis.location = { href: "https://shop.test/", origin: "https://shop.test", protocol: "https:" };
 
 const FOLDER = new URL("../golden/", import.meta.url);
 const releases = readdirSync(FOLDER, { withFileTypes: true })
@@ -35,11 +41,11 @@ for (const release of releases) {
       for (const { id, seq } of items) shown.set(id, Math.max(seq, shown.get(id) ?? 0));
       for (const id of shown.keys()) socket.watch(id);
       const { id: logged } = of("logs")[0];
-      const log = socket.logs(logged);
+      const log = openLog(socket, logged);
       await settled();
       const wire = made.at(-1).open();
       await settled();
-      const answer = socket.cancel(of("accepted")[0].id);
+      const answer = cancel(socket, of("accepted")[0].id);
       const { ref } = wire.of("cancel")[0];
       for (const message of told) wire.say(changed({ ...message, ...(message.type === "accepted" && { ref }) }));
       assert.ok(items.length > 5);
@@ -63,12 +69,12 @@ for (const release of releases) {
     const { socket, made, clock } = page({ respond: () => {} });
     socket.watch("a");
     socket.watch("b", { token: "t" });
-    socket.watchMine();
-    socket.logs("a");
-    socket.logs("c", "1-0");
+    watchMine(socket);
+    openLog(socket, "a");
+    openLog(socket, "c", { after: "1-0" });
     await settled();
     const wire = made.at(-1).open();
-    void socket.cancel("a");
+    void cancel(socket, "a");
     socket.unwatch("b");
     await settled();
     await clock.pass(60_000);

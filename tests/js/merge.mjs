@@ -8,6 +8,7 @@
 import { setMaxListeners } from "node:events";
 import { fileURLToPath } from "node:url";
 
+import { ProgressSocket } from "../../progress/static/progress/progress-socket.js";
 import { pretendToBeABrowser } from "./pretended-page.js";
 import { URL_, answerPings, frame, page, settled } from "./page.js";
 
@@ -117,7 +118,7 @@ export async function play(count, seed) {
   const random = randomFrom(seed);
   const browser = await pretendToBeABrowser();
   const it = page({ respond: answerPings, random });
-  browser.sockets.set(URL_, it.socket);
+  ProgressSocket.provide(URL_, it.socket);
   setMaxListeners(0, it.socket); // a page may have any number of bars
   const verdict = { messages: 0, backwards: 0, double_ends: 0, stuck: 0 };
   const seen = new Set();

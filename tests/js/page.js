@@ -105,23 +105,28 @@ export function answerPings(socket, { type }) {
   if (type === "ping") socket.say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
 }
 
+const unreachable = async () => {
+  throw new TypeError("Failed to fetch");
+};
+
 /** A socket in a fake page. */
-export function page({ respond = answerPings, random = () => 0.5 } = {}) {
+export function page({ respond = answerPings, random = () => 0.5, fetch = unreachable, visibilityState = "visible" } = {}) {
   FakeWebSocket.made = [];
   FakeWebSocket.respond = respond;
   const clock = new Clock();
   const window = new EventTarget();
-  const document = Object.assign(new EventTarget(), { visibilityState: "visible" });
-  const socket = new ProgressSocket({
-    url: URL_,
+  const document = Object.assign(new EventTarget(), { visibilityState });
+  const host = {
     WebSocket: FakeWebSocket,
-    random,
+    Math: { random },
+    fetch,
     window,
     document,
-    now: clock.now,
+    performance: { now: clock.now },
     setTimeout: clock.setTimeout,
     clearTimeout: clock.clearTimeout,
-  });
+  };
+  const socket = new ProgressSocket({ url: URL_, host });
   return {
     clock,
     window,

@@ -5,7 +5,16 @@ class Part {
   className = "";
   classList = { toggle: () => {} };
   textContent = "";
-  append() {}
+  style = {};
+  parentElement = null;
+  adoptedStyleSheets = [];
+  append(...nodes) {
+    for (const node of nodes) if (node instanceof Part) node.parentElement = this;
+  }
+  before() {}
+  after() {}
+  remove() {}
+  replaceChildren() {}
   setAttribute(name, value) {
     this.attributes.set(name, value);
   }
@@ -18,8 +27,10 @@ class Part {
 class PretendedElement extends EventTarget {
   #attributes = new Map();
   isConnected = true;
+  shadowRoot = null;
   attachShadow() {
-    return new Part();
+    this.shadowRoot = new Part();
+    return this.shadowRoot;
   }
   getAttribute(name) {
     return this.#attributes.get(name) ?? null;
@@ -30,16 +41,22 @@ class PretendedElement extends EventTarget {
   setAttribute(name, value) {
     this.#attributes.set(name, value);
   }
+  removeAttribute(name) {
+    this.#attributes.delete(name);
+  }
+  matches() {
+    return false; // of what a bar may be given, these tests give nothing
+  }
   querySelector() {
     return null;
   }
 }
 
 /**
- * @returns {Promise<{TaskProgress: any, sockets: Map<string, object>, nextFrame: () => void}>} The element, the
- *   sockets that it takes by their address, and how the screen is painted.
+ * @returns {Promise<{TaskProgress: any, nextFrame: () => void}>} The element, and how the screen is painted.
  */
 export async function pretendToBeABrowser() {
+  const { setTimeout } = globalThis;
   let frames = [];
   Object.assign(globalThis, {
     HTMLElement: PretendedElement,
@@ -48,17 +65,14 @@ export async function pretendToBeABrowser() {
     },
     customElements: { get: () => undefined, define: () => {} },
     document: { createElement: () => new Part() },
-    window: { setInterval: () => 0 },
     requestAnimationFrame: (call) => frames.push(call),
+    setTimeout: (call, ms) => (ms < 1_000 ? frames.push(call) : setTimeout(call, ms)), // until a frame is wanted
   });
   const { TaskProgress } = await import("../../progress/static/progress/task-progress.js");
   return {
     TaskProgress,
-    sockets: globalThis[Symbol.for("progress.sockets")],
     nextFrame() {
-      const due = frames;
-      frames = [];
-      for (const call of due) call();
+      while (frames.length) frames.shift()();
     },
   };
 }

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 import { ProgressSocket, isNewer } from "../../progress/static/progress/progress-socket.js";
+import { watchMine } from "../../progress/static/progress/wishes.js";
 import { answerPings, frame, page, settled, snapshot } from "./page.js";
 
 async function connected(...ids) {
@@ -165,7 +166,7 @@ test("500 tasks with the longest ids are watched in messages of less than 16 KB"
 
 test("tasks of the user that start later are known without being watched one by one", async () => {
   const it = page();
-  it.socket.watchMine();
+  watchMine(it.socket);
   await settled();
   it.wire.open().say(frame(snapshot({ id: "new" })));
   assert.equal(it.wire.of("watch")[0].mine, true);
@@ -187,104 +188,6 @@ test("a task that cannot be seen says why, and is asked for again at heartbeats,
   assert.equal(socket.task("a").refused, undefined);
 });
 
-test("cancel is answered by what the server says", async () => {
-  const answers = {
-    a: { type: "accepted", id: "a", action: "cancel" },
-    b: { type: "refused", ids: ["b"], code: "ended" },
-  };
-  const respond = (socket, message) => {
-    answerPings(socket, message);
-    if (message.type === "cancel") socket.say({ ...answers[message.id], ref: message.ref });
-  };
-  const it = page({ respond });
-  it.socket.watch("a");
-  it.socket.watch("b");
-  await settled();
-  it.wire.open();
-  assert.equal(await it.socket.cancel("a"), "accepted");
-  assert.equal(await it.socket.cancel("b"), "ended");
-  assert.equal(it.socket.task("b").refused, undefined, "an act was refused, not the view");
-});
-
-test("cancel without a connection, or without an answer for five seconds, was not sent", async () => {
-  const it = page();
-  assert.equal(await it.socket.cancel("a"), "unsent");
-  it.socket.watch("a");
-  await settled();
-  it.wire.open();
-  const slow = it.socket.cancel("a");
-  await it.clock.pass(5_000);
-  assert.equal(await slow, "unsent");
-  const cut = it.socket.cancel("a");
-  it.wire.end(1006);
-  assert.equal(await cut, "unsent");
-});
-
-test("a log is continued by its cursor after a reconnect, with no line doubled or missed", async () => {
-  const line = (_, n) => ({ at: "2026-01-01T00:00:00.000Z", level: "INFO", text: `${n}` });
-  const written = Array.from({ length: 500 }, line);
-  let there = 0;
-  const since = (from) => {
-    const lines = written.slice(from, there);
-    return { type: "logs", id: "a", lines, next: `1763645023123-${there}`, truncated: false };
-  };
-  const answer = (socket, after) => socket.say(since(after ? Number(after.split("-")[1]) : 0));
-  const respond = (socket, message) => {
-    answerPings(socket, message);
-    if (message.type === "logs") answer(socket, message.after);
-  };
-  const it = page({ respond });
-  const log = it.socket.logs("a");
-  await settled();
-  it.wire.open();
-  for (there = 50; there <= 500; there += 50) {
-    const newest = since(there - 50);
-    it.wire.say(newest);
-    if (there % 100) continue;
-    it.wire.end(1006);
-    await it.clock.pass(6_500);
-    it.wire.open();
-    assert.deepEqual(it.wire.of("logs").map(({ after }) => after), [newest.next]);
-    it.wire.say(newest).say(newest); // repeated by a server that does not know better
-  }
-  assert.deepEqual(log.lines.map(({ text }) => Number(text)), written.map((_, n) => n));
-});
-
-test("a log keeps its newest thousand lines and says that older ones are gone", async () => {
-  const it = page();
-  const log = it.socket.logs("a");
-  await settled();
-  it.wire.open();
-  for (let n = 1; n <= 1500; n += 1) {
-    const lines = [{ at: "", level: "INFO", text: `${n}` }];
-    it.wire.say({ type: "logs", id: "a", lines, next: `1-${n}`, truncated: false });
-  }
-  assert.equal(log.lines.length, 1000);
-  assert.equal(log.lines.at(-1).text, "1500");
-  assert.equal(log.truncated, true);
-});
-
-test("a log that is not for the viewer says so, and the task can still be watched", async () => {
-  const it = page();
-  const log = it.socket.logs("a");
-  await settled();
-  it.wire.open().say({ type: "refused", ids: ["a"], code: "not_allowed", ref: "logs" });
-  assert.equal(log.refused, true);
-  assert.equal(it.socket.task("a").refused, undefined);
-});
-
-test("the log of a task that is found later is asked for again with it", async () => {
-  const it = page();
-  const log = it.socket.logs("a");
-  await settled();
-  it.wire.open().say({ type: "refused", ids: ["a"], code: "not_found" });
-  it.wire.say({ type: "refused", ids: ["a"], code: "not_found", ref: "logs" });
-  assert.equal(log.refused, false);
-  it.wire.say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
-  await settled();
-  assert.equal(it.wire.of("logs").length, 2);
-});
-
 test("one address has one socket, however it is written", () => {
   globalThis.location = { href: "https://example.test/runs/1/" };
   try {
@@ -295,4 +198,21 @@ test("one address has one socket, however it is written", () => {
   } finally {
     delete globalThis.location;
   }
+});
+
+test("a slow line gets a frame in a second, and a quick one after it four again", async () => {
+  const it = page({ respond: () => {} });
+  for (let n = 0; n < 120; n += 1) it.socket.watch(`t${n}`);
+  await settled();
+  it.wire.open();
+  await it.clock.pass(300);
+  it.wire.say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
+  await settled();
+  const paces = () => it.wire.of("watch").map(({ ids, every_ms: every }) => [ids.length, every]);
+  assert.deepEqual(paces(), [[50, 250], [50, 250], [20, 250], [1, 1_000]], "one message sets the pace of a connection");
+  it.wire.end(1006);
+  await it.clock.pass(6_500);
+  it.wire.open().say({ type: "heartbeat", at: "2026-01-01T00:00:00.000Z" });
+  await settled();
+  assert.deepEqual(paces(), [[50, 250], [50, 250], [20, 250]]);
 });

@@ -1,7 +1,9 @@
 /** The list of runs in the admin: durations move on, and one's own newer runs are told. One socket, no polling. */
 
 import { ProgressSocket } from "./progress-socket.js";
-import { clockWords, elapsedMs } from "./words.js";
+import { watchMine } from "./wishes.js";
+import { clockWords, elapsedMs } from "./more-words.js";
+import { gettext } from "./words.js";
 
 /** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
 
@@ -28,8 +30,9 @@ if (notice && words) {
     const { id, queued_at: queued } = /** @type {CustomEvent<Snapshot>} */ (event).detail;
     if (shown.has(id) || !(Date.parse(queued ?? "") > since)) return;
     newer.add(id);
-    words.textContent = newer.size === 1 ? "You have a newer run." : `You have ${newer.size} newer runs.`;
+    const { size: count } = newer;
+    words.textContent = count === 1 ? gettext("You have a newer run.") : gettext("You have %(count)s newer runs.", { count });
     notice.hidden = false;
   });
-  socket.watchMine();
+  watchMine(socket);
 }

@@ -1,151 +1,105 @@
-/**
- * One socket for a whole page: watches tasks, keeps the newest snapshot of each, and comes back by itself.
- *
- * No DOM, no dependency; runs in Node as well. Speaks `docs/protocol.md`. What happens is told by events:
- * - `task:<id>`: something about a task changed; `task(id)` says what is known
- * - `snapshot`, `logs`, `watching`, `refused`, `accepted`: what came, in `detail`
- * - `state`: the connection's `state` changed
- */
+/** One connection for a whole page: watches tasks, keeps the newest of each. No DOM. See `docs/browser.md`. */
 
-import { Connection } from "./connection.js";
-import { Watches } from "./watches.js";
+import { connect } from "./connection.js";
 
-/** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
-/** @typedef {import("./protocol.d.ts").Known} Known */
+/** @import {Fallback, Known, Snapshot, SocketOptions, Task, Wish} from "./protocol.d.ts" */
 
-const ANSWER = 5_000; // ms; for an answer to a cancel
-const LINGER = 5_000; // ms; a connection that nobody needs any more stays open
+const HIDDEN = 30_000; // ms until a hidden page watches nothing
+const LINGER = 5_000; // ms that a connection stays open for nobody
+const SLOW = 250; // ms of a first answer; a slow line gets a frame per second
+const IDS = 50; // in one message: the longest fit into 16 KB
+const TRIES = 20; // heartbeats at which what was not found is asked for again
 
-/** @type {Map<string, ProgressSocket>} */
-// On the global object: a page may load this module twice, by its plain name and by a hashed one.
-const sockets = (/** @type {any} */ (globalThis)[Symbol.for("progress.sockets")] ??= new Map());
+/** @type {any} */ const world = globalThis;
+// A page may load this module twice, by its plain name and by a hashed one.
+/** @type {Map<string, ProgressSocket>} */ const sockets = (world[Symbol.for("progress.sockets")] ??= new Map());
 
-/**
- * True if `snapshot` replaces `known`, whatever attempt or state either has.
- * @param {Snapshot} snapshot
- * @param {Snapshot} [known]
- */
+/** @param {Snapshot} snapshot @param {Snapshot} [known] */
 export const isNewer = (snapshot, known) => !known || snapshot.seq > known.seq;
 
+const absolute = (url = "") => new URL(url, world.location?.href).href.replace(/^ws/, "http");
+
 export class ProgressSocket extends EventTarget {
-  /** The page's socket for `url`: one, however many bars. @param {string} url */
-  static shared(url) {
+  /** @type {Map<string, Task>} */ tasks = new Map();
+  /** @type {Map<string, Wish>} */ wishes = new Map();
+  asleep = false;
+  /** @type {Map<string, unknown>} */ told = new Map(); // this server: of a task its token, of a wish its message
+  /** @type {Set<string>} */ #changed = new Set();
+  /** @type {?Fallback} */ #fallback = null;
+  /** @type {any} */ #lingering;
+  /** @type {any} */ #hiding;
+  #flushing = false;
+  #slow = false;
+  #opened = 0; // until its first heartbeat; it may have another clock, after a fail-over
+  #ahead = NaN; // ms that the server's clock is ahead of ours
+
+  /** @param {string} url @param {{http?: ?string}} [options] */
+  static shared(url, { http } = {}) {
     const full = absolute(url);
     const socket = sockets.get(full) ?? new ProgressSocket({ url: full });
+    if (http) socket.http = absolute(http);
     sockets.set(full, socket);
     return socket;
   }
 
-  #watches = new Watches();
-  /** @type {Map<string, (answer: string) => void>} */ #asked = new Map(); // by ref
-  /** @type {Set<string>} */ #changed = new Set();
-  #flushing = false;
-  #refs = 0;
-  /** @type {?number} */ #ahead = null; // ms that the server's clock is ahead of ours
-  #otherClock = false;
-  /** @type {any} */ #lingering;
+  /** @param {string} url @param {ProgressSocket} socket */
+  static provide(url, socket) {
+    sockets.set(absolute(url), socket);
+  }
 
-  /** @param {{url: string} & import("./protocol.d.ts").Surroundings} options `url`: also as in a link. */
-  constructor({ url, ...surroundings }) {
+  /** @param {SocketOptions} options */
+  constructor({ url, host = world }) {
     super();
-    const owner = {
-      opened: () => this.#onOpen(),
-      received: (/** @type {string} */ text) => this.#receive(text),
-      changed: () => this.#onState(),
-      wanted: () => this.#watches.wanted,
+    const full = absolute(url);
+    this.http = full.replace("/ws/progress/", "/progress/");
+    this.host = host;
+    this.connection = connect(full.replace("http", "ws"), host, this);
+    const { document } = host;
+    const look = () => {
+      host.clearTimeout(this.#hiding);
+      if (document?.visibilityState === "hidden") this.#hiding = host.setTimeout(() => this.#sleep(true), HIDDEN);
+      else if (this.asleep) this.#sleep(false);
     };
-    this.connection = new Connection(absolute(url), owner, surroundings);
+    document?.addEventListener("visibilitychange", look);
+    look();
   }
 
   get state() {
-    return this.connection.state;
+    return this.#fallback?.live ? "live" : this.connection.state;
   }
 
-  /**
-   * The server's time in ms since 1970, or null before the server was heard. Durations are differences to
-   * this, so it does not matter what this machine believes the time to be.
-   */
+  get transport() {
+    return this.#fallback?.live ? this.#fallback.transport : "websocket";
+  }
+
   get serverTime() {
-    return this.#ahead === null ? null : this.#ahead + this.connection.host.now();
+    return this.#ahead ? this.#ahead + this.host.performance.now() : null;
   }
 
-  /** What is known of a task. @param {string} id @returns {Known} */
+  /** @param {string} id @returns {Known} */
   task(id) {
-    return this.#watches.tasks.get(id) ?? { may: [] };
+    return this.tasks.get(id) ?? { may: [] };
   }
 
-  /**
-   * Watch a task: with the rights of the session, and of a watch token. Every `watch` needs its `unwatch`.
-   * @param {string} id As `progress.key()` gives it.
-   * @param {{token?: ?string}} [options] A later token takes the place of the first.
-   */
-  watch(id, { token } = {}) {
-    const task = this.#watches.task(id);
+  /** @param {string} id @param {{token?: ?string, whileHidden?: boolean}} [options] */
+  watch(id, { token, whileHidden = false } = {}) {
+    const task = this.#task(id);
     task.watchers += 1;
     task.token = token || task.token;
-    this.#change(id);
+    task.whileHidden ||= whileHidden;
+    this.change(id);
   }
 
   /** @param {string} id */
   unwatch(id) {
-    const task = this.#watches.tasks.get(id);
+    const task = this.tasks.get(id);
     if (task?.watchers) task.watchers -= 1;
-    this.#change(id);
+    this.change(id);
   }
 
-  /** Watch the user's tasks, those that start later too, for as long as the page lives. */
-  watchMine() {
-    this.#watches.mine = true;
-    this.#change();
-  }
-
-  /**
-   * Follow a task's log, which implies `watch`. The answer holds the lines so far, and grows.
-   * @param {string} id
-   * @param {?string} [after] The cursor to continue from; without it the newest 200 lines come first.
-   * @param {{token?: ?string}} [options]
-   * @returns {import("./protocol.d.ts").Log}
-   */
-  logs(id, after = null, options = {}) {
-    const log = this.#watches.openLog(id, after);
-    this.watch(id, options);
-    return log;
-  }
-
-  /** @param {string} id */
-  unlogs(id) {
-    if (this.#watches.closeLog(id)) this.unwatch(id);
-  }
-
-  /**
-   * Ask that a task be cancelled.
-   * @param {string} id
-   * @returns {Promise<string>} "accepted": the wish is recorded, the task runs on until it notices. "unsent":
-   *   no connection, or no answer in 5 s. Else the code of the refusal.
-   */
-  cancel(id) {
-    const ref = `cancel-${(this.#refs += 1)}`;
-    const { setTimeout, clearTimeout } = this.connection.host;
-    return new Promise((resolve) => {
-      const timer = setTimeout(() => {
-        this.#answer(ref, "unsent");
-        this.connection.ping();
-      }, ANSWER);
-      this.#asked.set(ref, (answer) => {
-        clearTimeout(timer);
-        resolve(answer);
-      });
-      if (!this.connection.send({ type: "cancel", id, ref })) this.#answer(ref, "unsent");
-    });
-  }
-
-  /**
-   * Take in a snapshot, such as one that the page was rendered with.
-   * @param {Snapshot} snapshot
-   * @returns {boolean} False if nothing newer was in it.
-   */
+  /** @param {Snapshot} snapshot */
   merge(snapshot) {
-    const task = this.#watches.task(snapshot.id);
+    const task = this.#task(snapshot.id);
     if (!isNewer(snapshot, task.snapshot)) return false;
     task.snapshot = snapshot;
     this.#tell("snapshot", snapshot);
@@ -153,20 +107,62 @@ export class ProgressSocket extends EventTarget {
     return true;
   }
 
-  /** Dial now, even after a refusal. */
   connect() {
     this.connection.dial();
   }
 
-  /** Close, until something is watched again. */
   close() {
+    this.#endFallback();
     this.connection.close();
+  }
+
+  #endFallback() {
+    this.#fallback?.end();
+    this.#fallback = null;
   }
 
   // --- What is wanted, and what the server was told
 
+  /** ms between two frames */
+  get every() {
+    return this.asleep ? 5_000 : this.#slow || this.host.navigator?.connection?.saveData ? 1_000 : 250;
+  }
+
+  /** @param {Task} [task] */
+  wants(task) {
+    return !!task?.watchers && (task.whileHidden || !this.asleep);
+  }
+
+  get busy() {
+    return (!this.asleep && this.wishes.size > 0) || [...this.tasks.values()].some(this.wants, this);
+  }
+
+  /** @param {string} id @returns {Task} */
+  #task(id) {
+    const task = this.tasks.get(id) ?? { may: [], watchers: 0, token: "", whileHidden: false, tries: 0 };
+    this.tasks.set(id, task);
+    return task;
+  }
+
+  /** @param {boolean} asleep */
+  #sleep(asleep) {
+    this.asleep = asleep;
+    this.connection.send({ type: "unwatch", all: true });
+    this.begin();
+    if (!this.busy) this.close();
+  }
+
+  begin() {
+    this.told.clear();
+    for (const [id, task] of this.tasks) {
+      task.tries = 0;
+      this.#changed.add(id);
+    }
+    this.change();
+  }
+
   /** @param {string} [id] */
-  #change(id) {
+  change(id) {
     if (id) this.#changed.add(id);
     if (this.#flushing) return;
     this.#flushing = true;
@@ -175,104 +171,116 @@ export class ProgressSocket extends EventTarget {
   }
 
   #flush() {
+    const { busy, connection, host } = this;
     this.#flushing = false;
-    const { connection } = this;
-    connection.host.clearTimeout(this.#lingering);
-    if (!this.#watches.wanted) this.#lingering = connection.host.setTimeout(() => this.close(), LINGER);
+    host.clearTimeout(this.#lingering);
+    if (!busy) this.#lingering = host.setTimeout(() => this.close(), LINGER);
     else if (connection.idle) connection.dial();
-    const changed = [...this.#changed];
+    const ids = [...this.#changed];
     this.#changed.clear();
-    if (connection.open) this.#send(this.#watches.messages(changed));
-    this.#watches.forget(changed);
+    if (connection.open) this.#inform(ids);
+    this.#fallback?.renew();
+    for (const id of ids) if (!this.wishes.size && !this.tasks.get(id)?.watchers) this.tasks.delete(id);
   }
 
-  /** @param {object[]} messages */
-  #send(messages) {
-    for (const message of messages) this.connection.send(message);
+  /** @param {string[]} ids */
+  #inform(ids) {
+    const watch = { type: "watch", every_ms: this.every };
+    /** @type {Map<string | undefined, string[]>} */
+    const groups = new Map([[undefined, []]]); // what is given up comes first and makes room
+    for (const id of ids) {
+      const task = this.tasks.get(id);
+      const token = this.wants(task) ? task?.token : undefined;
+      if (this.told.get(id) === token) continue;
+      if (token === undefined) this.told.delete(id);
+      else this.told.set(id, token);
+      groups.set(token, [...(groups.get(token) ?? []), id]);
+    }
+    for (const [token, all] of groups) {
+      const what = token === undefined ? { type: "unwatch" } : token ? { ...watch, token } : watch;
+      for (let at = 0; at < all.length; at += IDS) this.connection.send({ ...what, ids: all.slice(at, at + IDS) });
+    }
+    for (const [name, message] of this.asleep ? [] : this.wishes) {
+      if (!this.told.has(name)) this.connection.send(message.type ? message : { ...watch, ...message });
+      this.told.set(name, message);
+    }
   }
 
-  // --- What the server says
+  // --- From the connection
 
-  #onOpen() {
-    this.#otherClock = true; // perhaps, after a fail-over to another Redis
-    this.#send(this.#watches.begin());
+  opened() {
+    this.#opened = this.host.performance.now();
+    this.#slow = false;
+    this.begin();
+    this.#flush();
   }
 
-  #onState() {
-    // What was asked over a connection that is gone stays unanswered.
-    if (!this.connection.open) for (const ref of [...this.#asked.keys()]) this.#answer(ref, "unsent");
+  changed() {
+    if (this.connection.state === "live") this.#endFallback();
     this.#tell("state", this.state);
   }
 
+  async blocked() {
+    const loaded = await import("./fallback.js").catch(() => null); // else after the next dial
+    if (loaded && this.busy && this.connection.state !== "live") this.#fallback ??= new loaded.Fallback(this);
+  }
+
   /** @param {string} text */
-  #receive(text) {
-    /** @type {any} */
+  received(text) {
     let frame;
     try {
       frame = JSON.parse(text);
     } catch {
-      return; // the next frame is whole again
+      return; // the next one is whole again
     }
-    if (frame.at) this.#setClock(Date.parse(frame.at) - this.connection.host.now());
-    if (frame.type === "snapshots") {
-      for (const snapshot of frame.items) if (this.#watches.expects(snapshot.id)) this.merge(snapshot);
-    } else if (frame.type === "watching") this.#onWatching(frame.items);
-    else if (frame.type === "logs") this.#onLogs(frame);
-    else if (frame.type === "refused") this.#onRefused(frame);
-    else if (frame.type === "accepted") this.#answer(frame.ref, "accepted");
-    else if (frame.type === "heartbeat") this.#watches.again().forEach((id) => this.#change(id));
-    else if (frame.type === "closing") this.connection.dictate(frame.retry_ms);
-    if (["watching", "logs", "refused", "accepted"].includes(frame.type)) this.#tell(frame.type, frame);
+    this.take(frame);
   }
 
-  /** @param {number} ahead The greatest comes from the frame that was under way for the shortest time. */
+  /** @param {any} frame of the server, over whatever it came */
+  take(frame) {
+    const { type, at, items, ids, code, ref } = frame;
+    this.#setClock(Date.parse(at) - this.host.performance.now());
+    if (type === "snapshots") {
+      // Those that were under way when a task was unwatched are late.
+      for (const each of items) if (this.wishes.size || this.task(each.id).watchers) this.merge(each);
+    } else if (type === "watching") for (const { id, may } of items) this.#know(id, { may, refused: undefined });
+    else if (type === "refused" && !ref) for (const id of ids) this.#know(id, { refused: code });
+    else if (type === "closing") this.connection.dictate(frame.retry_ms);
+    else if (type === "heartbeat") this.#onHeartbeat();
+    this.#tell(type, frame);
+  }
+
+  /** @param {string} id @param {object} news */
+  #know(id, news) {
+    Object.assign(this.task(id), news);
+    this.#tell(`task:${id}`);
+  }
+
+  #onHeartbeat() {
+    if (this.#opened && this.host.performance.now() - this.#opened > SLOW) {
+      this.#slow = true;
+      const [any] = this.told.keys();
+      this.told.delete(any);
+      this.change(any);
+    }
+    this.#opened = 0;
+    // What was not found may yet come, or come back: its worker tells a Redis that lost its data again.
+    for (const [id, task] of this.tasks) {
+      if (!task.watchers && task.snapshot?.final) this.tasks.delete(id); // one's own of long ago
+      if (!["not_found", "too_many"].includes(task.refused ?? "") || ++task.tries > TRIES) continue;
+      this.told.delete(id);
+      this.told.delete(`logs ${id}`);
+      this.change(id);
+    }
+  }
+
+  /** @param {number} ahead The greatest is of the frame that was under way for the shortest time. */
   #setClock(ahead) {
-    if (Number.isNaN(ahead)) return;
-    this.#ahead = this.#otherClock || this.#ahead === null ? ahead : Math.max(this.#ahead, ahead);
-    this.#otherClock = false;
-  }
-
-  /** @param {{id: string, may: string[]}[]} items */
-  #onWatching(items) {
-    for (const { id, may } of items) {
-      if (!this.#watches.expects(id)) continue;
-      Object.assign(this.#watches.task(id), { may, refused: undefined });
-      this.#tell(`task:${id}`);
-    }
-  }
-
-  /** @param {{id: string, lines: any[], next: string, truncated: boolean}} frame */
-  #onLogs(frame) {
-    if (this.#watches.addLines(frame)) this.#tell(`logs:${frame.id}`, frame.lines);
-  }
-
-  /** @param {{ids: string[], code: string, ref?: string}} frame */
-  #onRefused({ ids, code, ref }) {
-    if (this.#answer(ref, code)) return;
-    for (const id of ids) {
-      const log = this.#watches.logs.get(id);
-      const task = this.#watches.tasks.get(id);
-      if (ref === "logs" && code === "not_allowed" && log) log.refused = true;
-      else if (ref !== "logs" && task) task.refused = code;
-      this.#tell(`task:${id}`);
-    }
-  }
-
-  /** @param {string} [ref] @param {string} [answer] @returns {boolean} True if somebody waited for it. */
-  #answer(ref = "", answer = "") {
-    const resolve = this.#asked.get(ref);
-    this.#asked.delete(ref);
-    resolve?.(answer);
-    return !!resolve;
+    if (ahead) this.#ahead = this.#ahead > ahead && !this.#opened ? this.#ahead : ahead;
   }
 
   /** @param {string} type @param {unknown} [detail] */
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
   }
-}
-
-/** @param {string} url */
-function absolute(url) {
-  return new URL(url, globalThis.location?.href).href.replace(/^http/, "ws");
 }

@@ -67,6 +67,9 @@ export interface Stage {
   weight: number;
   state: "waiting" | "running" | "done" | "failed";
   depth?: number;
+  /** When it began and ended, in ms since `started_at`; where that is told. */
+  from?: number | null;
+  to?: number | null;
 }
 
 export interface LogLine {
@@ -86,14 +89,11 @@ export type Frame = { ref?: string } & (
   | { type: "closing"; code: number; retry_ms?: number }
 );
 
-/**
- * - `connecting`: nothing heard from the server yet
- * - `live`: the server is heard
- * - `stale`: connected, but silent for too long; it is being asked
- * - `offline`: lost, and dialled again by itself
- * - `refused`: the server said no for good; only `connect()` dials again
- */
+/** docs/browser.md says what each means, and when one becomes another. */
 export type SocketState = "connecting" | "live" | "stale" | "offline" | "refused";
+
+/** What carries the snapshots. */
+export type Transport = "websocket" | "sse" | "polling";
 
 /** What a page knows of a task. */
 export interface Known {
@@ -102,6 +102,17 @@ export interface Known {
   may: string[];
   /** Why the task cannot be shown: code of the last refusal. */
   refused?: string;
+  /** How many elements want it. */
+  watchers?: number;
+}
+
+/** A task of a `ProgressSocket`. */
+export interface Task extends Known {
+  watchers: number;
+  token: string;
+  whileHidden: boolean;
+  /** How often it was asked for again. */
+  tries: number;
 }
 
 export interface Log {
@@ -112,14 +123,106 @@ export interface Log {
   readonly refused: boolean;
 }
 
-/** What a test or a script outside a browser may replace. All times are in milliseconds. */
-export interface Surroundings {
-  WebSocket?: new (url: string) => WebSocket;
-  /** A clock that never goes back. */
-  now?: () => number;
-  random?: () => number;
-  setTimeout?: (call: () => void, ms: number) => any;
-  clearTimeout?: (timer: any) => void;
+/** What is needed of a browser. A test, or a script outside of one, may give something else than `globalThis`. */
+export interface Host {
+  WebSocket: new (url: string) => WebSocket;
+  fetch: typeof fetch;
+  /** A clock that never goes back, ms. */
+  performance: { now(): number };
+  Math: { random(): number };
+  setTimeout(call: () => void, ms: number): any;
+  clearTimeout(timer: any): void;
   window?: EventTarget;
   document?: EventTarget & { visibilityState?: string };
+  navigator?: { connection?: { saveData?: boolean } };
+}
+
+/** `url`: also as in a link. */
+export type SocketOptions = { url: string; host?: Host };
+
+/** What a connection asks of whom it is for, and tells them. */
+export interface Owner {
+  /** Another server listens, which knows nothing of us. */
+  opened(): void;
+  received(text: string): void;
+  /** The state is another one. */
+  changed(): void;
+  /** Two dials in a row were never heard. */
+  blocked(): void;
+  /** Is the connection needed? */
+  readonly busy: boolean;
+}
+
+export interface Connection {
+  state: SocketState;
+  readonly open: boolean;
+  /** No connection, no dial, no plan for one. */
+  readonly idle: boolean;
+  /** False if there is no connection. */
+  send(message: object): boolean;
+  /** The server will close, and wants to see us again in so many ms. */
+  dictate(wait?: number): void;
+  close(state?: SocketState): void;
+  /** Now, whatever is under way. */
+  dial(): void;
+  /** Is anybody there? If not, within 3 s, it is dialled again. */
+  ping(): void;
+}
+
+export type Connect = (url: string, host: Host, owner: Owner) => Connection;
+
+/** After `wait`: is all `well`? `otherwise` is for when it is not. */
+export type Judge = (wait: number, well: () => boolean, otherwise: () => void, again?: boolean) => void;
+
+/** What carries snapshots where WebSockets do not work. */
+export interface Fallback {
+  /** The server was heard of late. */
+  readonly live: boolean;
+  readonly transport: Transport;
+  /** What is watched may have changed. */
+  renew(): void;
+  end(): void;
+}
+
+/** A message for each server; one without a type is a `watch`. */
+export type Wish = { type?: string } & Record<string, unknown>;
+
+/** Words for people about a task; `at` is the server's time in ms since 1970, null where it is not known. */
+export type Say<Said = string> = (s: Snapshot, at?: number | null, now?: any) => Said;
+
+/** In the language of the page, if it has loaded a catalogue; values fill `%(name)s`, numbers as that language has them. */
+export type Gettext = (text: string, values?: any) => string;
+
+declare global {
+  /** Django's JavaScript catalogue; without one the admin uses this name, too. */
+  var django: undefined | { gettext?(text: string): string };
+}
+
+/** What `<task-progress>` offers: each attribute as a property. `true`: there without a value; `false`: missing. */
+export interface TaskProgressElement extends HTMLElement {
+  taskId: string | boolean;
+  token: string | boolean;
+  socket: string | boolean;
+  http: string | boolean;
+  href: string | boolean;
+  heading: string | number | boolean;
+  compact: boolean;
+  confirm: string | boolean;
+  csrf: string | boolean;
+  notify: string | boolean;
+  successUrl: string | boolean;
+  /** The newest there is; may be set to one that the page was made with, or to its JSON. */
+  get snapshot(): Snapshot | undefined;
+  set snapshot(value: Snapshot | string | null | undefined);
+}
+
+declare global {
+  interface HTMLElementTagNameMap {
+    "task-progress": TaskProgressElement;
+  }
+  interface HTMLElementEventMap {
+    "task-progress:change": CustomEvent<Snapshot>;
+    "task-progress:end": CustomEvent<Snapshot>;
+    "task-progress:leave": CustomEvent<{ snapshot: Snapshot; url: string }>;
+  }
 }

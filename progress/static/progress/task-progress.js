@@ -1,151 +1,149 @@
-/**
- * `<task-progress task-id="…">` shows a task. It has no network of its own: `progress-socket.js` has.
- *
- * Attributes: `task-id` (as `progress.key()` gives it), `token` (a watch token), `socket` (address of the
- * WebSocket, else /ws/progress/), `href` (makes the title a link), `heading` (level, makes it a heading),
- * `compact`, `snapshot` (JSON; the state that the page was rendered with). What stands inside of it is shown
- * where there is no JavaScript.
- *
- * Events, with the snapshot in `detail`: `task-progress:change` when something new is shown, and
- * `task-progress:end` once per execution whose end came to be known after the page was rendered.
- *
- * It has a shadow root, because it is a guest in other people's pages: their style sheets and whoever swaps
- * their mark-up (htmx, morphing) leave it alone. Texts are set as text, never parsed.
- */
+/** See docs/browser.md. */
 
 import { ProgressSocket } from "./progress-socket.js";
 import { build } from "./task-progress-look.js";
-import * as words from "./words.js";
+import { ageWords, countWords, etaWords, gettext, isPlain, mood, percentWords, spoken, stateWords } from "./words.js";
 
 /** @typedef {import("./protocol.d.ts").Snapshot} Snapshot */
 
-const SPEAK_EVERY = 5_000; // ms between two announcements on a page, but for ends
-const NOTE_FOR = 10_000; // ms
-const BLANK = /** @type {const} */ (["percent", "count", "pace", "text", "outcome"]); // without a snapshot
+const PAUSE = 5_000; // ms
+const SLICE = 8; // ms of a frame
+const EVERY = 200; // ms
+const NOTIFIES = "[notify], [success-url]";
+const SPECIAL = `[compact], ${NOTIFIES}`;
+const NAMES = "task-id token socket http href heading snapshot compact notify success-url csrf confirm".split(" ");
 
 /** @type {Set<TaskProgress>} */ const connected = new Set();
 /** @type {Set<TaskProgress>} */ const unpainted = new Set();
-/** @type {number | undefined} */ let ticker;
-let spoken = -SPEAK_EVERY;
+/** @type {any} */ let ticker;
+/** @type {any} */ let extras;
+let loading = false;
+let announced = -PAUSE;
+let due = 0;
 
-/** What changed is painted in one frame of the screen, however much came. @param {TaskProgress} element */
-function paintSoon(element) {
-  if (!unpainted.size) requestAnimationFrame(paintAll);
-  unpainted.add(element);
+const refresh = () => connected.forEach((element) => element.handleEvent());
+
+async function load() {
+  if (loading) return;
+  loading = true;
+  try {
+    extras = await import("./task-extras.js");
+    refresh();
+  } catch {
+    setTimeout(() => (loading = false), PAUSE);
+  }
 }
 
-function paintAll() {
-  const elements = [...unpainted];
-  unpainted.clear();
-  for (const element of elements) element.paint();
-}
-
-/** Ages grow while nothing comes. @param {TaskProgress} element @param {boolean} on */
-function tick(element, on) {
-  connected[on ? "add" : "delete"](element);
-  if (connected.size && ticker === undefined) {
-    ticker = window.setInterval(() => connected.forEach(paintSoon), 1_000);
-  } else if (!connected.size) {
-    clearInterval(ticker);
-    ticker = undefined;
+function paint() {
+  due = performance.now() + SLICE;
+  try {
+    for (const element of unpainted) {
+      unpainted.delete(element);
+      element.paint();
+      if (performance.now() > due) break;
+    }
+  } finally {
+    if (unpainted.size) requestAnimationFrame(paint);
+    due += EVERY;
   }
 }
 
 export class TaskProgress extends HTMLElement {
-  static observedAttributes = ["task-id", "token", "socket", "href"];
+  static observedAttributes = NAMES;
 
   static define(name = "task-progress") {
     if (!customElements.get(name)) customElements.define(name, this);
   }
 
-  /** @type {?import("./task-progress-look.js").Parts} */ #parts = null;
+  /** @type {any} */ #parts;
   /** @type {?ProgressSocket} */ #socket = null;
-  #id = "";
-  #seq = 0; // of what is painted
-  #ended = ""; // the execution whose end was told, or known when the page was rendered
-  #note = "";
-  #noteUntil = 0;
+  /** @type {any} */ #id;
+  #seq = 0; // painted
+  #ended = ""; // execution
+  #waited = false;
   #said = "";
 
-  #onTask = () => {
-    this.#tellEnd();
-    paintSoon(this);
-  };
-
-  #onState = () => paintSoon(this);
-
-  get taskId() {
-    return this.getAttribute("task-id") ?? "";
-  }
-
-  set taskId(id) {
-    this.setAttribute("task-id", id);
-  }
-
-  /** The newest snapshot, if there is one yet. @returns {Snapshot | undefined} */
   get snapshot() {
     return this.#socket?.task(this.#id).snapshot;
   }
 
+  set snapshot(value) {
+    set(this, "snapshot", value);
+  }
+
   connectedCallback() {
-    if (!this.#parts) {
-      this.#parts = build(this);
-      this.#parts.cancel.addEventListener("click", () => this.#cancel());
-    }
+    this.#parts ??= build(this);
+    connected.add(this);
+    ticker ??= setInterval(refresh, 1_000);
     this.#open();
-    tick(this, true);
   }
 
   disconnectedCallback() {
-    tick(this, false);
+    connected.delete(this);
     unpainted.delete(this);
+    if (!connected.size) ticker = clearInterval(ticker);
+    extras?.leave(this);
     this.#close();
   }
 
-  /** @param {string} name @param {?string} before @param {?string} now */
-  attributeChangedCallback(name, before, now) {
-    if (!this.#socket || before === now) return;
-    if (name === "task-id") [this.#ended, this.#said, this.#seq] = ["", "", 0];
+  connectedMoveCallback() {}
+
+  /** @param {string} _ @param {?string} before @param {?string} now */
+  attributeChangedCallback(_, before, now) {
+    if (!connected.has(this) || before === now) return;
     this.#close();
     this.#open();
   }
 
   #open() {
-    this.#id = this.taskId;
-    if (!this.#id) return;
-    this.#socket = ProgressSocket.shared(this.getAttribute("socket") ?? "/ws/progress/");
-    this.#socket.watch(this.#id, { token: this.getAttribute("token") });
-    this.#takeRendered(this.#socket);
-    this.#socket.addEventListener(`task:${this.#id}`, this.#onTask);
-    this.#socket.addEventListener("state", this.#onState);
-    this.#onTask();
+    const [id, token, url, http, href, level, json] = NAMES.map((name) => this.getAttribute(name));
+    const { title, name, heading } = this.#parts;
+    title.role = level && "heading";
+    title.ariaLevel = level;
+    if (href === null) name.removeAttribute("href");
+    else name.href = href;
+    if (id !== this.#id) {
+      heading.textContent = this.querySelector("[data-title]")?.textContent || gettext("Task");
+      this.#id = id;
+      this.#ended = this.#said = "";
+      this.#seq = 0;
+      this.#waited = false;
+    }
+    if (!id) return;
+    this.#socket = ProgressSocket.shared(url ?? "/ws/progress/", { http });
+    this.#socket.watch(id, { token, whileHidden: this.matches(NOTIFIES) });
+    this.#socket.addEventListener("state", this);
+    this.#socket.addEventListener(`task:${id}`, this);
+    try {
+      const rendered = JSON.parse(json ?? "");
+      if (rendered.id === id) {
+        if (rendered.final && this.snapshot?.final !== false) this.#ended = execution(rendered);
+        this.#socket.merge(rendered);
+      }
+    } catch {}
+    this.handleEvent();
   }
 
   #close() {
-    this.#socket?.removeEventListener(`task:${this.#id}`, this.#onTask);
-    this.#socket?.removeEventListener("state", this.#onState);
+    this.#socket?.removeEventListener("state", this);
+    this.#socket?.removeEventListener(`task:${this.#id}`, this);
     this.#socket?.unwatch(this.#id);
     this.#socket = null;
   }
 
-  /** @param {ProgressSocket} socket */
-  #takeRendered(socket) {
-    let rendered;
-    try {
-      rendered = JSON.parse(this.getAttribute("snapshot") ?? "null");
-    } catch {
-      return;
+  handleEvent() {
+    if (!this.#socket) return;
+    if (!unpainted.size) setTimeout(() => requestAnimationFrame(paint), due - performance.now());
+    unpainted.add(this);
+    const { snapshot: s, may, refused } = this.#socket.task(this.#id);
+    if (s && !s.final) this.#waited = true;
+    else if (s && this.#ended !== execution(s)) {
+      this.#ended = execution(s);
+      this.#tell("end", s);
     }
-    if (rendered?.id !== this.#id) return;
-    if (rendered.final) this.#ended ||= execution(rendered);
-    socket.merge(rendered);
-  }
-
-  #tellEnd() {
-    const { snapshot } = this;
-    if (!snapshot?.final || this.#ended === execution(snapshot)) return;
-    this.#ended = execution(snapshot);
-    this.#tell("end", snapshot);
+    const more = s && (s.rate || s.stages || s.children || (s.started_at && s.fraction == null));
+    if (more || refused || may[1] || (s && !isPlain(s, this.#socket.serverTime)) || this.matches(SPECIAL)) load();
+    extras?.attend(this, this.#parts, this.#socket, this.#id, this.#waited);
   }
 
   /** @param {string} name @param {Snapshot} detail */
@@ -153,90 +151,74 @@ export class TaskProgress extends HTMLElement {
     this.dispatchEvent(new CustomEvent(`task-progress:${name}`, { detail, bubbles: true, composed: true }));
   }
 
-  // --- What is seen
-
-  /** Show what is known now. Called once per frame of the screen. */
   paint() {
-    const socket = this.#socket;
     const part = this.#parts;
-    if (!socket || !part) return;
-    const { snapshot: s, may, refused } = socket.task(this.#id);
-    const at = socket.serverTime;
-    if (this.hasAttribute("href")) part.name.href = this.getAttribute("href");
-    put(part.age, (part.age.title = this.#age(s, at, refused)));
-    part.box.className = `box ${s ? words.mood(s) : "wait"}`;
-    part.box.classList.toggle("lost", !!refused || !["live", "connecting"].includes(socket.state));
-    if (!s) {
-      put(part.name, this.querySelector("[data-title]")?.textContent ?? "Task");
-      for (const name of BLANK) put(part[name], "");
-      part.bar.removeAttribute("value");
-      part.cancel.hidden = true;
-      put(part.state, refused ? "not available" : "looking for it");
-      return;
+    const socket = this.#socket;
+    if (!socket) return;
+    const { state, serverTime: at } = socket;
+    const { snapshot, refused } = socket.task(this.#id);
+    /** @type {any} */
+    const s = snapshot ?? { title: part.heading.textContent };
+    const live = state === "live";
+    const lost = refused || !(live || state === "connecting");
+    const percent = percentWords(s);
+    const words = snapshot ? stateWords(s, at, live) : refused ? gettext("not available") : gettext("looking for it");
+    const age = snapshot ? ageWords(s, at, state) : lost ? gettext("no connection") : "";
+    part.bar.value = s.fraction ?? Number(s.state === "SUCCESS");
+    if (s.fraction == null && !s.final) part.bar.removeAttribute("value");
+    put(part.bar, percent ? `${percent}, ${words}` : words, "ariaValueText");
+    put(part.box, `box ${mood(s)}${lost ? " lost" : ""}`, "className");
+    put(part.heading, s.title || s.name);
+    put(part.percent, percent);
+    put(part.count, joined(countWords(s), part.aside));
+    put(part.eta, joined(part.rate, live ? etaWords(s, at) : ""));
+    put(part.message, part.said ?? s.message);
+    put(part.words, words);
+    put(part.updated, part.note || joined(part.elapsed, age));
+    if (snapshot) {
+      const text = lost ? gettext("no connection") : spoken(s, at);
+      const now = performance.now();
+      const due = s.final || (now - announced > PAUSE && !this.matches("[compact]"));
+      if (this.#said && due && text !== this.#said) {
+        announced = now;
+        put(part.live, text);
+      }
+      if (due || !this.#said) this.#said = text; // the first is read with the page
+      if (s.seq !== this.#seq) this.#tell("change", s);
+      this.#seq = s.seq;
     }
-    put(part.name, s.title || s.name);
-    put(part.percent, words.percentWords(s));
-    put(part.count, joined(words.stageWords(s), words.countWords(s), words.partsWords(s)));
-    const eta = socket.state === "live" ? words.etaWords(s, at) : "";
-    put(part.pace, joined(this.hasAttribute("compact") ? "" : words.rateWords(s), eta));
-    put(part.text, (part.text.title = s.message ?? "")); // it may be longer than its place
-    put(part.state, words.stateWords(s, at, socket.state === "live"));
-    const outcome = s.final ? words.outcomeWords(s) : "";
-    put(part.outcome, outcome === s.message ? "" : outcome);
-    const fraction = s.fraction ?? (s.state === "SUCCESS" ? 1 : null);
-    if (fraction == null) part.bar.removeAttribute("value");
-    else part.bar.value = fraction;
-    part.cancel.hidden = s.final || s.cancel_requested || s.cancellable === false || !may.includes("cancel");
-    this.#speak(s, at);
-    if (s.seq !== this.#seq) this.#tell("change", s);
-    this.#seq = s.seq;
-  }
-
-  /** @param {Snapshot | undefined} s @param {?number} at @param {string} [refused] */
-  #age(s, at, refused) {
-    if (performance.now() < this.#noteUntil) return this.#note;
-    if (refused) return words.refusalWords(refused);
-    const { state } = /** @type {ProgressSocket} */ (this.#socket);
-    if (!s) return state === "offline" ? "no connection" : "";
-    const age = words.ageWords(s, at, state);
-    return state === "live" && !this.hasAttribute("compact") ? joined(words.elapsedWords(s, at), age) : age;
-  }
-
-  /** To screen readers: seldom while it runs, always at its end. @param {Snapshot} s @param {?number} at */
-  #speak(s, at) {
-    const text = words.spoken(s, at);
-    const first = this.#said === "";
-    const due = !this.hasAttribute("compact") && performance.now() - spoken >= SPEAK_EVERY;
-    const ends = s.final && this.#said !== text;
-    if (text === this.#said || !(first || due || ends)) return;
-    this.#said = text;
-    if (first) return; // what is there when the page is opened will be read with the page
-    spoken = performance.now();
-    put(this.#parts?.live, text);
-  }
-
-  async #cancel() {
-    const { cancel } = /** @type {import("./task-progress-look.js").Parts} */ (this.#parts);
-    cancel.disabled = true;
-    const answer = await this.#socket?.cancel(this.#id);
-    cancel.disabled = false;
-    if (!answer || answer === "accepted") return; // the next snapshot says so
-    this.#note = words.cancelWords(answer);
-    this.#noteUntil = performance.now() + NOTE_FOR;
-    put(this.#parts?.live, this.#note);
-    paintSoon(this);
+    extras?.paint(this, part, socket, this.#id);
   }
 }
 
 /** @param {Snapshot} s */
 const execution = ({ run, attempt }) => `${run} ${attempt}`;
 
-/** @param {...string} parts */
-const joined = (...parts) => parts.filter(Boolean).join(" · ");
+/** @param {string[]} texts */
+const joined = (...texts) => texts.filter(Boolean).join(" · ");
 
-/** @param {Node} node @param {string} text */
-function put(node, text) {
-  if (node.textContent !== text) node.textContent = text;
+/** @param {any} node @param {string} value */
+function put(node, value, name = "textContent") {
+  if (node[name] !== value) node[name] = value;
+}
+
+/** @param {Element} element @param {string} name @param {any} value */
+function set(element, name, value) {
+  if (value == null || value === false) element.removeAttribute(name);
+  else element.setAttribute(name, value === true ? "" : value.v ? JSON.stringify(value) : value);
+}
+
+for (const name of NAMES) {
+  const property = name.replace(/-./, (dash) => dash[1].toUpperCase());
+  if (property in TaskProgress.prototype) continue; // has its own
+  Object.defineProperty(TaskProgress.prototype, property, {
+    get() {
+      return this.hasAttribute(name) && (this.getAttribute(name) || true);
+    },
+    set(value) {
+      set(this, name, value);
+    },
+  });
 }
 
 TaskProgress.define();

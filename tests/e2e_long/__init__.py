@@ -1,0 +1,1 @@
+"""What takes minutes in a real browser. Run by `make e2e-long`."""
