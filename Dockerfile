@@ -17,8 +17,9 @@ COPY project project
 COPY progress progress
 COPY tasks tasks
 COPY templates templates
+COPY locale locale
 
 USER app
 VOLUME /data
 EXPOSE 8000
-CMD ["daphne", "-b", "0.0.0.0", "-p", "8000", "project.asgi:application"]
+CMD ["daphne", "--websocket_connect_timeout", "60", "-e", "tcp:port=8000:interface=0.0.0.0:backlog=4096", "project.asgi:application"]

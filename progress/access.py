@@ -11,7 +11,7 @@ from .claims import Claim
 from .grants import NONE, Grants
 from .permissions import Rights, Viewer, rights
 from .record import Record
-from .revocations import revocations
+from .revocations import Revocations, revocations
 from .tokens import WatchToken, read_token
 
 MAX_TOKENS: Final = 100  # per connection; the oldest are forgotten
@@ -27,6 +27,8 @@ class Access:
     def __init__(self) -> None:
         self.viewer = Viewer()
         self._tokens: list[WatchToken] = []
+        self._revocations: Revocations | None = None  # with the first token
+        self._not_void_at = 0  # what the revocations had learnt when no token was void
         self._of_tasks, self._of_trees = Grants(), Grants()
 
     def rights(self, key: str, claim: Claim) -> Rights:
@@ -80,16 +82,27 @@ class Access:
     async def ask_again(self, read: Read, trees: Mapping[str, Run]) -> None:
         """Ask about what was answered too long ago. Raises `StoreUnavailable`; then all is as before."""
         of_trees = self._of_trees.due()
-        await self._of_trees.ask(self.viewer, {key: run for key, run in trees.items() if key in of_trees}, of_trees)
+        runs = {key: run for key, run in trees.items() if key in of_trees}
+        await self._of_trees.ask(self.viewer, runs, of_trees, again=True)
         if of_tasks := self._of_tasks.due():
             # Of what Redis has forgotten nothing can be shown; it is asked about again when it is back.
             records = await read(list(of_tasks))
-            await self._of_tasks.ask(self.viewer, {key: Run.of(key, each) for key, each in records.items()}, of_tasks)
+            runs = {key: Run.of(key, each) for key, each in records.items()}
+            await self._of_tasks.ask(self.viewer, runs, of_tasks, again=True)
 
     def is_due(self) -> bool:
         """True if something must be looked at again now: an answer of the site is old, or a token was revoked."""
-        revoked = any(token.revoked for token in self._tokens)
-        return revoked or bool(self._of_tasks.due() or self._of_trees.due())
+        return self._is_revoked() or bool(self._of_tasks.due() or self._of_trees.due())
+
+    def _is_revoked(self) -> bool:
+        known = self._revocations
+        if known is None or known.learnt == self._not_void_at:
+            return False
+        learnt = known.learnt
+        if any(known.voids(token.about, token.issued) for token in self._tokens):
+            return True
+        self._not_void_at = learnt
+        return False
 
     def forget(self, key: str) -> None:
         """Nothing of what was granted for this task counts any more."""
@@ -103,7 +116,8 @@ class Access:
 
     async def add_token(self, text: str) -> None:
         """Take a token. Raises `InvalidToken`, and `StoreUnavailable` when nobody knows what is revoked."""
-        await revocations().alook()
+        self._revocations, self._not_void_at = revocations(), 0
+        await self._revocations.alook()
         token = read_token(text)
         self.drop_tokens()
         self._tokens = [*self._tokens[1 - MAX_TOKENS :], token]
@@ -125,13 +139,14 @@ class Access:
 
     def item(self, key: str, claim: Claim, name: str) -> dict[str, Any]:
         """What the answer to ``watch`` says about one task."""
-        return _item(self.rights(key, claim), name)
+        return item_of(self.rights(key, claim), name)
 
     def tree_item(self, key: str, claim: Claim, name: str) -> dict[str, Any]:
         """What the answer to ``watch`` says about one workflow."""
-        return _item(self.tree_rights(key, claim), name)
+        return item_of(self.tree_rights(key, claim), name)
 
 
-def _item(right: Rights, name: str) -> dict[str, Any]:
+def item_of(right: Rights, name: str) -> dict[str, Any]:
+    """What watchers are told of their right to one task, or to one workflow."""
     may = [action for action in ("watch", "cancel", "terminate") if action in right.actions]
     return {"id": name, "may": may, "until": right.until}

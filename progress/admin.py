@@ -22,6 +22,7 @@ from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext, gettext_lazy
 
 from .admin_filters import COUNTED, FILTERS, PARAMETERS, BoundedPaginator, asked_of, search
 from .admin_pages import Named, socket_path
@@ -79,7 +80,9 @@ class TaskRunAdmin(StartPages):
     ordering = ("-queued_at", "-id")
     paginator = BoundedPaginator
     search_fields = ("task_id",)  # shows the field; `get_search_results` decides
-    search_help_text = "The id of a task, the beginning of a task's name, or a user's name; the first that fits."
+    search_help_text = gettext_lazy(
+        "The id of a task, the beginning of a task's name, or a user's name; the first that fits."
+    )
     show_facets = ShowFacets.NEVER  # each would be a count
     show_full_result_count = False  # so would this
     sortable_by = ()
@@ -162,7 +165,7 @@ class TaskRunAdmin(StartPages):
         }
         return super().changelist_view(request, context)
 
-    @admin.display(description="run")
+    @admin.display(description=gettext_lazy("run"))
     def run_column(self, row: TaskRun) -> SafeString:
         """The live element, or where Redis has forgotten the run, what was recorded last."""
         seen = _seen(row)
@@ -170,26 +173,26 @@ class TaskRunAdmin(StartPages):
         context = {"seen": seen, "known": known, "url": self.run_link(seen), "words": state_words(known, None)}
         return render_to_string("progress/admin/run_cell.html", context)
 
-    @admin.display(description="task")
+    @admin.display(description=gettext_lazy("task"))
     def name_column(self, row: TaskRun) -> SafeString:
         """The name of its task."""
         return format_html_join("", "{}{}<wbr>", re.findall(r"([^._]*)([._]?)", row.name))
 
-    @admin.display(description="owner", empty_value="–")
+    @admin.display(description=gettext_lazy("owner"), empty_value="–")
     def owner_column(self, row: TaskRun) -> str:
         """Whose it is; the link shows that person's runs."""
         if not row.owner:
             return ""
         return format_html('<a href="{}">{}</a>', self.link("changelist", owner=row.owner), _seen(row).owner)
 
-    @admin.display(description="queued")
+    @admin.display(description=gettext_lazy("queued"))
     def queued_column(self, row: TaskRun) -> SafeString:
         """When it was queued."""
         at = timezone.localtime(row.queued_at) if timezone.is_aware(row.queued_at) else row.queued_at
         text = '<time class="run-queued" datetime="{}"><span>{}</span> <span>{}</span></time>'
         return format_html(text, at.isoformat(), f"{at:%Y-%m-%d}", f"{at:%H:%M:%S}")
 
-    @admin.display(description="duration")
+    @admin.display(description=gettext_lazy("duration"))
     def duration_column(self, row: TaskRun) -> SafeString:
         """How long it ran; while it runs, so far. The page keeps it up to date."""
         end = row.finished_at or (timezone.now() if row.state in ("STARTED", "PROGRESS") else None)
@@ -212,7 +215,8 @@ class TaskRunAdmin(StartPages):
         """Django's page that asks first. A run that is not written down yet cannot be deleted."""
         seen = self.seen_or_404(request, object_id)
         if seen.row.pk is None:
-            self.message_user(request, "This run is not in the history yet. Try again in a moment.", "WARNING")
+            message = gettext("This run is not in the history yet. Try again in a moment.")
+            self.message_user(request, message, "WARNING")
             return HttpResponseRedirect(self.run_link(seen))
         named = Named(seen.row.task_id, str(seen.row))
         answer: HttpResponse = super().delete_view(request, object_id, {**(extra_context or {}), "object": named})

@@ -18,9 +18,11 @@ from django.db.models import Q, QuerySet, Subquery, Value
 from django.db.models.functions import Concat
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext, gettext_lazy
 
 from . import snapshot
 from .admin_runs import owner_called, user_names
+from .admin_timeline import STATES
 from .models import TaskRun
 from .options import options_of
 from .owners import owner_id
@@ -30,6 +32,11 @@ from .snapshot import State
 COUNTED: Final = 10_000  # runs, at most; to count more would read them all
 PREFIX_NAMES: Final = 5  # names of tasks that the beginning of a name may mean
 TELLING: Final = ("task_id", "tree", "owner", "name", "state")  # columns, from the one that singles out most
+COLUMNS: Final[dict[str, Any]] = {
+    "owner": gettext_lazy("owner"),
+    "name": gettext_lazy("name"),
+    "state": gettext_lazy("state"),
+}
 NOBODY: Final = "-"  # in the address of a page; no primary key is written so
 
 if TYPE_CHECKING:
@@ -57,12 +64,12 @@ class BoundedPaginator(RunPaginator):
 class StateFilter(admin.SimpleListFilter):
     """By state."""
 
-    title = "state"
+    title = gettext_lazy("state")
     parameter_name = "state"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """All states, in the order in which a task has them."""
-        return [(state.value, state.value.capitalize()) for state in State]
+        return [(state.value, str(STATES[state])) for state in State]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         """Runs in that state."""
@@ -72,7 +79,7 @@ class StateFilter(admin.SimpleListFilter):
 class NameFilter(admin.SimpleListFilter):
     """By task. The choices are the tasks that this site knows: to ask the table for names would read all of it."""
 
-    title = "task"
+    title = gettext_lazy("task")
     parameter_name = "task"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -90,13 +97,13 @@ class NameFilter(admin.SimpleListFilter):
 class OwnerFilter(admin.SimpleListFilter):
     """By owner: one's own, nobody's, or those of the person whose name was clicked in a row."""
 
-    title = "owner"
+    title = gettext_lazy("owner")
     parameter_name = "owner"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Mine, nobody's, and whoever was chosen."""
         mine = owner_id(request.user)
-        found = [(mine, "Mine"), (NOBODY, "Nobody's")]
+        found = [(mine, gettext("Mine")), (NOBODY, gettext("Nobody's"))]
         chosen = self.value()
         if chosen is not None and chosen not in (mine, NOBODY):
             found.append((chosen, user_names([chosen]).get(chosen, chosen)))
@@ -111,12 +118,16 @@ class OwnerFilter(admin.SimpleListFilter):
 class QueuedFilter(admin.SimpleListFilter):
     """By the day on which it was queued, in the time zone of the site."""
 
-    title = "queued"
+    title = gettext_lazy("queued")
     parameter_name = "queued"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         """Today, and the last days up to now."""
-        return [("today", "Today"), ("week", "Past 7 days"), ("month", "Past 30 days")]
+        return [
+            ("today", gettext("Today")),
+            ("week", gettext("Past 7 days")),
+            ("month", gettext("Past 30 days")),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> QuerySet[TaskRun]:
         """Runs that were queued since."""
@@ -131,7 +142,7 @@ class QueuedFilter(admin.SimpleListFilter):
 class TreeFilter(admin.SimpleListFilter):
     """By workflow: only there when a link of a run's page has chosen one."""
 
-    title = "workflow"
+    title = gettext_lazy("workflow")
     parameter_name = "tree"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
@@ -171,10 +182,10 @@ def search(request: HttpRequest, queryset: QuerySet[TaskRun], term: str) -> Quer
     if names:
         asked.names = names[:PREFIX_NAMES]
         if (left_out := len(names) - PREFIX_NAMES) > 0:
-            asked.said = (
-                f"The names of {len(names)} tasks begin with “{term}”. These are the runs of "
-                f"{', '.join(asked.names)}; write more of the name to see the other {left_out}."
-            )
+            asked.said = gettext(
+                "The names of %(count)s tasks begin with “%(term)s”. These are the runs of %(names)s; "
+                "write more of the name to see the other %(others)s."
+            ) % {"count": len(names), "term": term, "names": gettext(", ").join(asked.names), "others": left_out}
         return queryset.filter(name__in=asked.names)
     if owner := owner_called(term):
         return asked.equal(queryset, "owner", owner)
@@ -236,10 +247,10 @@ class Asked:
                 if one_more is None:
                     return pair
         column, value = ordered[0]
-        self.said = (
-            f"Each of these conditions fits more than {COUNTED} runs. The newest {COUNTED} whose {column} is "
-            f"“{value or 'nobody'}” were looked through; filter by date or by more to see others."
-        )
+        self.said = gettext(
+            "Each of these conditions fits more than %(counted)s runs. The newest %(counted)s whose %(column)s is "
+            "“%(value)s” were looked through; filter by date or by more to see others."
+        ) % {"counted": COUNTED, "column": COLUMNS.get(column, column), "value": value or gettext("nobody")}
         return ordered[0]
 
 

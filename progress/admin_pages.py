@@ -15,14 +15,15 @@ from django.template.response import TemplateResponse
 from django.urls import get_script_prefix, reverse
 from django.utils import timezone
 from django.utils.http import urlencode
+from django.utils.translation import gettext, gettext_lazy
 
 from . import snapshot
 from .admin_runs import Seen, find, log_lines, may, user_names
-from .admin_timeline import span, steps, strip
+from .admin_timeline import STATES, span, steps, strip
 from .exceptions import StoreUnavailable
 from .models import TaskRun
 from .permissions import VIEW
-from .runnable import may_start
+from .runnable import may_start, runnable_tasks
 from .words import state_words
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ else:
 
 OTHERS: Final = 20  # other runs of a re-used id that are listed
 LINE: Final = 80  # characters; what is longer is written on several lines
-AWAY: Final = "Redis does not answer: what is shown is what was recorded last."
+AWAY: Final = gettext_lazy("Redis does not answer: what is shown is what was recorded last.")
 
 
 class Fact(NamedTuple):
@@ -116,7 +117,7 @@ class RunPages(ModelAdmin):
             seen = self.seen_or_404(request, object_id)
         except StoreUnavailable as error:
             messages.error(request, str(error))
-            return self.page(request, "unavailable", {"title": "Task run"}, status=503)
+            return self.page(request, "unavailable", {"title": gettext("Task run")}, status=503)
         if not seen.reached:
             messages.warning(request, AWAY)
         row = seen.row
@@ -146,26 +147,34 @@ class RunPages(ModelAdmin):
     def _facts(self, request: HttpRequest, seen: Seen, names: dict[str, str]) -> Iterator[Fact]:
         row = seen.row
         lists = request.user.has_perm(VIEW)
-        yield Fact("Task", row.name, self.link("changelist", task=row.name) if lists else "")
-        yield Fact("Id", row.task_id, code=True)
+        yield Fact(gettext("Task"), row.name, self.link("changelist", task=row.name) if lists else "")
+        yield Fact(gettext("Id"), row.task_id, code=True)
         if row.run > 1:
-            yield Fact("Use of this id", str(row.run))
+            yield Fact(gettext("Use of this id"), str(row.run))
         owner = names.get(row.owner, row.owner)
-        yield Fact("Owner", owner or "nobody", self.link("changelist", owner=row.owner) if owner and lists else "")
+        yield Fact(
+            gettext("Owner"),
+            owner or gettext("nobody"),
+            self.link("changelist", owner=row.owner) if owner and lists else "",
+        )
         if row.cancelled_by:
-            yield Fact("Cancelled by", names.get(row.cancelled_by, row.cancelled_by))
+            yield Fact(gettext("Cancelled by"), names.get(row.cancelled_by, row.cancelled_by))
         if row.queue:
-            yield Fact("Queue", row.queue)
+            yield Fact(gettext("Queue"), row.queue)
         if row.worker:
-            yield Fact("Worker", row.worker)
-        yield Fact("Attempts", str(row.attempt))
+            yield Fact(gettext("Worker"), row.worker)
+        yield Fact(gettext("Attempts"), str(row.attempt))
         if row.started_at and row.finished_at:
-            label = "Took" if row.attempt < 2 else "The last took"
+            label = gettext("Took") if row.attempt < 2 else gettext("The last took")
             yield Fact(label, span(row.finished_at - row.started_at))
         if row.tree and (row.tree != row.task_id or row.parent):
-            yield Fact("Workflow", row.tree, self.link("changelist", tree=row.tree) if lists else "", code=True)
+            yield Fact(
+                gettext("Workflow"), row.tree, self.link("changelist", tree=row.tree) if lists else "", code=True
+            )
         if row.parent:
-            yield Fact("Sent by", row.parent, self.link("change", quote(snapshot.address(row.parent))), code=True)
+            yield Fact(
+                gettext("Sent by"), row.parent, self.link("change", quote(snapshot.address(row.parent))), code=True
+            )
 
     def _arguments(self, request: HttpRequest, seen: Seen) -> list[Argument] | None:
         """What it was called with; None for who may not see that."""
@@ -174,14 +183,21 @@ class RunPages(ModelAdmin):
         kept = seen.row.arguments or {}
         return [
             *[Argument(name, _as_json(value) or "") for name, value in kept.get("given", {}).items()],
-            *[Argument(name, "hidden", kept=False) for name in kept.get("hidden", ())],
-            *[Argument(name, "not kept: it is large, or no JSON", kept=False) for name in kept.get("left_out", ())],
+            *[Argument(name, gettext("hidden"), kept=False) for name in kept.get("hidden", ())],
+            *[
+                Argument(name, gettext("not kept: it is large, or no JSON"), kept=False)
+                for name in kept.get("left_out", ())
+            ],
         ]
 
-    def _others(self, row: TaskRun) -> list[tuple[str, TaskRun]]:
+    def _others(self, row: TaskRun) -> list[tuple[str, TaskRun, str]]:
         others = TaskRun.objects.filter(task_id=row.task_id).exclude(run=row.run).order_by("-run")
         listed = others.only("task_id", "run", "state", "title", "name", "queued_at")[:OTHERS]
-        return [(self.link("change", quote(each.task_id), run=each.run), each) for each in listed]
+        names = {str(state): str(name) for state, name in STATES.items()}
+        return [
+            (self.link("change", quote(each.task_id), run=each.run), each, names.get(each.state, each.state))
+            for each in listed
+        ]
 
     def _buttons(self, request: HttpRequest, seen: Seen) -> list[tuple[str, str]]:
         """What the user may do with the run now: text and address."""
@@ -189,18 +205,20 @@ class RunPages(ModelAdmin):
         record = seen.record
         if record is not None and not record.ended:
             if not record.control and may(user, "cancel", seen):
-                found.append(("Cancel", self.run_link(seen, "cancel")))
+                found.append((gettext("Cancel"), self.run_link(seen, "cancel")))
             elif record.control and may(user, "terminate", seen):
-                found.append(("End by force", self.run_link(seen, "terminate")))
+                found.append((gettext("End by force"), self.run_link(seen, "terminate")))
         if may(user, "rerun", seen) and may_start(user, seen.row.name) and self.is_runnable(seen.row.name):
-            found.append(("Run again", self.link("start", seen.row.name, again=seen.row.task_id, run=seen.row.run)))
+            found.append(
+                (gettext("Run again"), self.link("start", seen.row.name, again=seen.row.task_id, run=seen.row.run))
+            )
         if seen.row.pk is not None and self.has_delete_permission(request, seen.row):
-            found.append(("Delete", self.run_link(seen, "delete")))
+            found.append((gettext("Delete"), self.run_link(seen, "delete")))
         return found
 
     def is_runnable(self, name: str) -> bool:
-        """True if there is a form from which the task can be started."""
-        raise NotImplementedError
+        """True if the task says that it may be started by staff."""
+        return name in runnable_tasks()
 
     # --- Django's own pages, led to the key
 

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django.contrib.auth import get_user_model
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 
 from .authorize import Run, allowed
 from .claims import Claim
@@ -58,7 +59,8 @@ def find(key: str, number: int | None = None) -> Seen | None:
         record = None
     known = _up_to_date(key, row, record)
     if known is None and not reached:
-        raise StoreUnavailable(f"Redis does not answer, and the history does not know {key} yet. Try again.")
+        said = gettext("Redis does not answer, and the history does not know %(id)s yet. Try again.")
+        raise StoreUnavailable(said % {"id": key})
     return None if known is None else Seen(known, record, reached)
 
 
@@ -73,7 +75,7 @@ def with_records(rows: Sequence[TaskRun]) -> list[Seen]:
         record = loaded if loaded is not None and run_of([row], loaded) is not None else None
         if record is not None and record.seq > row.seq:
             row.state, row.attempt = str(record.state), record.attempt
-            row.public, row.staff = record.text(), record.text(staff=True)
+            row.public, row.staff = record.texts()
         found.append(Seen(row, record))
     return found
 

@@ -11,9 +11,10 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.translation import gettext, gettext_lazy, ngettext
 
 from . import snapshot
-from .admin_control import ControlPages
+from .admin_control import Became, ControlPages
 from .admin_runs import Seen, find, may
 from .again import NotAgain, arguments_again
 from .docstrings import summary
@@ -28,8 +29,6 @@ from .starting import AS_USUAL, MayNotStart, NotSent, Sending, Started, start
 from .store import get_store
 
 RECENT: Final = 20  # of one's own runs, on the page of tasks
-STARTED: Final = ("was started again", "were started again")
-UNSENT: Final = ("could not be sent", "could not be sent")
 
 
 class StartPages(ControlPages):
@@ -41,7 +40,7 @@ class StartPages(ControlPages):
             raise PermissionDenied
         names = [name for name in runnable_tasks() if may_start(request.user, name)]
         tasks = [(name, self.link("start", name), summary(runnable_task(name).run.__doc__)) for name in names]
-        context = {"title": "Run a task", "tasks": tasks, "recent": self._recent(request)}
+        context = {"title": gettext("Run a task"), "tasks": tasks, "recent": self._recent(request)}
         return self.page(request, "tasks", context)
 
     def start_view(self, request: HttpRequest, name: str) -> HttpResponse:
@@ -65,12 +64,13 @@ class StartPages(ControlPages):
             if started and started.tracked:
                 return HttpResponseRedirect(self.link("change", quote(started.key)))
             if started:
-                messages.info(
-                    request, f"The task {name} was started. It is not tracked, so there is nothing to watch."
-                )
+                said = gettext("The task %(task)s was started. It is not tracked, so there is nothing to watch.")
+                messages.info(request, said % {"task": name})
                 return HttpResponseRedirect(self.link("tasks"))
         context = {
-            "title": f"Run {name}" if before is None else f"Run again: {before.row}",
+            "title": self.about(gettext("Run again"), [before])
+            if before
+            else gettext("Run %(task)s") % {"task": name},
             "name": name,
             "form": form,
             "help": form.help,
@@ -80,36 +80,33 @@ class StartPages(ControlPages):
         }
         return self.page(request, "start", context, status=422 if form.errors else 200)
 
-    @admin.action(description="Run selected again", permissions=["rerun"])
+    @admin.action(description=gettext_lazy("Run selected again"), permissions=["rerun"])
     def rerun_selected(self, request: HttpRequest, queryset: QuerySet[TaskRun]) -> HttpResponse | None:
         """Start many again as they were called; those whose arguments are not all kept are left out, and named."""
         chosen = self.chosen(queryset)
         calls = [(seen, *self._as_called(request, seen)) for seen in chosen]
         if not request.POST.get("post"):
             context = {
-                "title": f"Run again: {chosen[0].row}" if len(chosen) == 1 else f"Run again: {len(chosen)} runs",
-                "explanation": "Each is started once more with the same arguments. It will be yours.",
+                "title": self.about(gettext("Run again"), chosen),
+                "explanation": gettext("Each is started once more with the same arguments. It will be yours."),
                 "runs": [
-                    (seen.row, self.run_link(seen), why or "will be started again", not why) for seen, _, why in calls
+                    (seen.row, self.run_link(seen), why or gettext("will be started again"), not why)
+                    for seen, _, why in calls
                 ],
                 "possible": any(not why for _, _, why in calls),
-                "button": "Run again",
+                "button": gettext("Run again"),
                 "back": request.get_full_path(),
             }
             return self.page(request, "confirm", {**context, **self.again("rerun_selected", chosen)})
         done = []
         for seen, arguments, why in calls:
-            became = (why, why)
+            became: Became = why
             if not why:
                 sent = self._start(request, runnable_task(seen.row.name), arguments, AS_USUAL, seen)
-                became = STARTED if sent else UNSENT
+                became = _started if sent else _unsent
             done.append((became, seen.row))
-        self.tell(request, done, all(words == STARTED for words, _ in done))
+        self.tell(request, done, all(words is _started for words, _ in done))
         return None
-
-    def is_runnable(self, name: str) -> bool:
-        """True if the task says that it may be started by staff."""
-        return name in runnable_tasks()
 
     def has_start_permission(self, request: HttpRequest) -> bool:
         """Who may start some task."""
@@ -136,13 +133,13 @@ class StartPages(ControlPages):
         """What starts the run again as it was called, and why it cannot be started so; "" if it can."""
         name = seen.row.name
         if not may(request.user, "rerun", seen) or not may_start(request.user, name):
-            return {}, "may not be started by you"
+            return {}, gettext("may not be started by you")
         if not self.is_runnable(name):
-            return {}, "cannot be started from here: its task does not say so"
+            return {}, gettext("cannot be started from here: its task does not say so")
         try:
             return arguments_again(runnable_task(name), seen.row.arguments), ""
         except NotAgain as error:
-            return {}, f"must be started by its form: {error.why}"
+            return {}, gettext("must be started by its form: %(why)s") % {"why": error.why}
 
     def _start(
         self, request: HttpRequest, task: Any, arguments: dict[str, Any], sending: Sending, before: Seen | None
@@ -170,7 +167,15 @@ class StartPages(ControlPages):
             keys = get_store().mine(owner_id(request.user), RECENT)
             records = get_store().load_many(keys)
         except StoreUnavailable:
-            messages.warning(request, "Redis does not answer: your recent runs cannot be shown for now.")
+            messages.warning(request, gettext("Redis does not answer: your recent runs cannot be shown for now."))
             return []
         found = [(key, record) for key, record in zip(keys, records, strict=True) if record is not None]
         return [(self.link("change", quote(key)), key, record.snapshot()) for key, record in found]
+
+
+def _started(count: int) -> str:
+    return ngettext("was started again", "were started again", count)
+
+
+def _unsent(count: int) -> str:
+    return ngettext("could not be sent", "could not be sent", count)

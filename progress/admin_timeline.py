@@ -5,26 +5,42 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
+
+from django.utils.translation import gettext, gettext_lazy
 
 from .models import CANCELLING
 from .models import Step as Came
 from .snapshot import FINAL, State
+from .words import number_words
 
 WIDTH: Final = 1000  # of the whole strip, in units of its drawing
 LEAST: Final = 6  # of a part, or it could not be seen
-WORDS: Final = {
-    State.PENDING: "queued",
-    State.RECEIVED: "received by a worker",
-    State.STARTED: "started",
-    State.PROGRESS: "reported for the first time",
-    State.RETRY: "failed, to be tried again",
-    State.SUCCESS: "done",
-    State.FAILURE: "failed",
-    State.REVOKED: "cancelled",
-    State.IGNORED: "was ignored",
-    State.REJECTED: "was rejected",
-    State.LOST: "no sign of life any more: presumed lost",
+WORDS: Final[dict[State, Any]] = {
+    State.PENDING: gettext_lazy("queued"),
+    State.RECEIVED: gettext_lazy("received by a worker"),
+    State.STARTED: gettext_lazy("started"),
+    State.PROGRESS: gettext_lazy("reported for the first time"),
+    State.RETRY: gettext_lazy("failed, to be tried again"),
+    State.SUCCESS: gettext_lazy("done"),
+    State.FAILURE: gettext_lazy("failed"),
+    State.REVOKED: gettext_lazy("cancelled"),
+    State.IGNORED: gettext_lazy("was ignored"),
+    State.REJECTED: gettext_lazy("was rejected"),
+    State.LOST: gettext_lazy("no sign of life any more: presumed lost"),
+}
+STATES: Final[dict[State, Any]] = {
+    State.PENDING: gettext_lazy("Pending"),
+    State.RECEIVED: gettext_lazy("Received"),
+    State.STARTED: gettext_lazy("Started"),
+    State.PROGRESS: gettext_lazy("Progress"),
+    State.RETRY: gettext_lazy("Retry"),
+    State.SUCCESS: gettext_lazy("Success"),
+    State.FAILURE: gettext_lazy("Failure"),
+    State.REVOKED: gettext_lazy("Revoked"),
+    State.IGNORED: gettext_lazy("Ignored"),
+    State.REJECTED: gettext_lazy("Rejected"),
+    State.LOST: gettext_lazy("Lost"),
 }
 MOODS: Final[dict[str, str]] = {
     **dict.fromkeys((State.PENDING, State.RECEIVED, State.RETRY), "wait"),
@@ -86,17 +102,18 @@ def span(length: dt.timedelta) -> str:
     """A duration as people read it: 80 ms, 1.3 s, 12 s, 4 min 5 s, 2 h 10 min, 3 d 4 h."""
     seconds = max(length.total_seconds(), 0.0)
     if seconds < 0.9995:
-        return f"{seconds * 1000:.0f} ms"
+        return gettext("%(n)s ms") % {"n": f"{seconds * 1000:.0f}"}
     if seconds < 9.95:
-        return f"{seconds:.1f} s"
+        return gettext("%(n)s s") % {"n": number_words(round(seconds, 1))}
     whole = round(seconds)
+    short, minutes, hours = gettext("%(n)s s"), gettext("%(n)s min"), gettext("%(n)s h")
     if whole < 60:
-        return f"{whole} s"
+        return short % {"n": whole}
     if whole < 3600:
-        return _two(whole, 60, "min", 1, "s")
+        return _two(whole, 60, minutes, 1, short)
     if whole < 48 * 3600:
-        return _two(whole, 3600, "h", 60, "min")
-    return _two(whole, 86400, "d", 3600, "h")
+        return _two(whole, 3600, hours, 60, minutes)
+    return _two(whole, 86400, gettext("%(n)s d"), 3600, hours)
 
 
 def clock(length: dt.timedelta) -> str:
@@ -109,12 +126,13 @@ def clock(length: dt.timedelta) -> str:
 
 def _two(seconds: int, large: int, one: str, small: int, other: str) -> str:
     rest = seconds % large // small
-    return f"{seconds // large} {one}" + (f" {rest} {other}" if rest else "")
+    return " ".join([one % {"n": seconds // large}, *([other % {"n": rest}] if rest else [])])
 
 
 def _words(state: str, attempt: int, canceller: str) -> str:
     if state == CANCELLING:
-        return f"{canceller or 'somebody'} asked to cancel it"
-    said = WORDS.get(State(state), state) if state in set(State) else state
+        who = canceller or gettext("somebody")
+        return gettext("%(who)s asked to cancel it") % {"who": who}
+    said = str(WORDS.get(State(state), state)) if state in set(State) else state
     again = attempt > 1 and state in (State.STARTED, State.PROGRESS, State.RETRY)
-    return f"{said} (attempt {attempt})" if again else said
+    return gettext("%(state)s (attempt %(attempt)s)") % {"state": said, "attempt": attempt} if again else said

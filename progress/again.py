@@ -8,6 +8,8 @@ from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
+from django.utils.translation import gettext
+
 from .annotations import READERS, Kind, Unfit, declared
 from .exceptions import ProgressError
 
@@ -27,15 +29,15 @@ def arguments_again(task: Any, kept: Mapping[str, Any] | None) -> dict[str, Any]
     if the task takes other arguments now. It names arguments, no values: they are not for everybody's eyes.
     """
     if kept is None:
-        raise NotAgain(task.name, "its arguments are not known")
+        raise NotAgain(task.name, gettext("its arguments are not known"))
     if missing := [*(kept.get("hidden") or ()), *(kept.get("left_out") or ())]:
-        raise NotAgain(task.name, f"{', '.join(missing)} was not kept")
+        raise NotAgain(task.name, gettext("%(names)s was not kept") % {"names": gettext(", ").join(missing)})
     parameters, known = inspect.signature(task.run).parameters, declared(task.run)
     found: dict[str, Any] = {}
     for counted, value in (kept.get("given") or {}).items():
         name = name_of(parameters, counted)
         if not takes(parameters, name):
-            raise NotAgain(task.name, f"it takes no argument {name} by now")
+            raise NotAgain(task.name, gettext("it takes no argument %(name)s by now") % {"name": name})
         found[name] = value
         try:
             if name in known:
@@ -43,9 +45,9 @@ def arguments_again(task: Any, kept: Mapping[str, Any] | None) -> dict[str, Any]
         except Unfit:  # nothing is known of it: it is what JSON made of it
             continue
         except (ValueError, TypeError, ArithmeticError):
-            raise NotAgain(task.name, f"{name} must be of another type by now") from None
+            raise NotAgain(task.name, gettext("%(name)s must be of another type by now") % {"name": name}) from None
     if needed := [name for name, each in known.items() if not each.has_default and name not in found]:
-        raise NotAgain(task.name, f"it also needs {', '.join(needed)} by now")
+        raise NotAgain(task.name, gettext("it also needs %(names)s by now") % {"names": gettext(", ").join(needed)})
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.utils.translation import gettext_lazy
 
 
 class ProgressConfig(AppConfig):
@@ -10,7 +11,7 @@ class ProgressConfig(AppConfig):
 
     name = "progress"
     label = "task_progress"
-    verbose_name = "Task progress"
+    verbose_name = gettext_lazy("Task progress")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -17,19 +17,22 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
-from django.db import InterfaceError, OperationalError, close_old_connections
+from django.db import InterfaceError, OperationalError
 from django.db.models import Model
 
 from .claims import Claim
 from .conf import conf
-from .native_pool import NativePool
+from .database_pool import DatabasePool
+from .native_pool import QueuedCall, wait_in_turn
 from .permissions import ARGUMENTS, RERUN, START, Rights, Viewer, rights, viewer_of
 from .record import Record
 from .tokens import WatchToken
 
 logger = logging.getLogger(__name__)
 
-TIMEOUT: Final = 2.0  # seconds that a socket waits for an answer
+TIMEOUT: Final = 2.0  # seconds that a socket waits for a function that answers nobody
+CROWD_TIMEOUT: Final = 20.0  # seconds that it waits for its turn, as long as others are answered
+REVIEW_TIMEOUT: Final = 5.0  # the same where it is asked again about what is shown already
 BELIEVED: Final = 45.0  # seconds that an answer counts; a view that it allowed ends within 60, see `reviews.py`
 AGAIN_AFTER: Final = 5.0  # seconds; when the function gave no answer
 FRESH: Final = 5.0  # seconds; an older user object is loaded anew, for it remembers its permissions
@@ -39,9 +42,11 @@ COMPLAIN_EVERY: Final = 60.0  # seconds
 # Staff may do these by a permission alone; whose run it is does not matter.
 _OF_STAFF: Final = {"start": START, "rerun": RERUN, "arguments": ARGUMENTS}
 # Not Channels' shared thread: one slow answer would hold up every socket of the process.
-# Whoever has no session may ask about very much, and shall not keep the others waiting.
-_threads: Final = NativePool(3, "progress-authorize")
-_threads_for_nobody: Final = NativePool(1, "progress-authorize-nobody")
+# Whoever has no session may ask about very much, and shall not keep the others waiting; nor shall a crowd those whose
+# views are reviewed: these have to end in time.
+_threads: Final = DatabasePool(3, "progress-authorize")
+_threads_for_reviews: Final = DatabasePool(1, "progress-authorize-reviews")
+_threads_for_nobody: Final = DatabasePool(1, "progress-authorize-nobody")
 
 Place = tuple[str, ...]
 
@@ -113,12 +118,13 @@ def rights_of(
 def is_granted(viewer: Viewer, action: str, run: Run) -> bool:
     """What the function says, called here; its answer is believed for 45 s. May ask the database.
 
-    Takes as long as the function does. While another thread asks the same, this one waits 2 s for that answer.
+    Takes as long as the function does. While another thread asks the same, this one waits 2 s for that answer; for no
+    queue, though: what only waits for its turn is asked here.
     """
     if conf.PROGRESS_AUTHORIZE is None:
         return False
     asked, is_mine = _answers.claim(_place(viewer, action, run))
-    if is_mine:
+    if is_mine or _answers.take(asked):
         _ask(asked, viewer, action, run)
     try:
         return bool(asked.told.result(TIMEOUT)) and bool(run.name)
@@ -126,20 +132,33 @@ def is_granted(viewer: Viewer, action: str, run: Run) -> bool:
         return False
 
 
-async def granted(viewer: Viewer, wanted: Sequence[tuple[Run, str]]) -> list[Grant]:
-    """What the function says of each pair of a run and an action. All answers together are waited for 2 s."""
+async def granted(viewer: Viewer, wanted: Sequence[tuple[Run, str]], *, again: bool = False) -> list[Grant]:
+    """What the function says of each pair of a run and an action; `again` of what it has granted before.
+
+    It has 2 s for an answer. When thousands come at once, each waits for its turn, up to 20 s, as long as others are
+    answered, and up to 5 s `again`.
+    """
     if conf.PROGRESS_AUTHORIZE is None or not wanted:
         return [Grant(False, time.monotonic() + BELIEVED)] * len(wanted)
-    asked, pool = [], _threads if viewer.user else _threads_for_nobody
+    asked, pool = list[_Question](), _threads_for_reviews if again else _threads
+    if not viewer.user:
+        pool = _threads_for_nobody
     for run, action in wanted:
         question, is_mine = _answers.claim(_place(viewer, action, run))
         asked.append(question)
         if is_mine:
-            pool.submit(_in_thread, question, viewer, action, run)
+            question.call = pool.submit(_in_thread, question, viewer, action, run)
     waiting = [asyncio.wrap_future(question.told) for question in asked if not question.told.done()]
-    if waiting and (await asyncio.wait(waiting, timeout=TIMEOUT))[1]:
-        _complain("PROGRESS_AUTHORIZE did not answer within %.0f s, so it grants nothing", TIMEOUT)
+    began = time.monotonic()
+    if not await wait_in_turn(waiting, lambda: _moved(asked), TIMEOUT, REVIEW_TIMEOUT if again else CROWD_TIMEOUT):
+        waited = time.monotonic() - began
+        _complain("PROGRESS_AUTHORIZE has not answered for %.0f s, for itself or a queue; it grants nothing", waited)
     return [question.grant(run) for question, (run, _) in zip(asked, wanted, strict=True)]
+
+
+def _moved(asked: Iterable[_Question]) -> float:
+    """When anything has last happened to those of the questions that are open (s, monotonic)."""
+    return max((question.moved for question in asked if not question.told.done()), default=time.monotonic())
 
 
 def _place(viewer: Viewer, action: str, run: Run) -> Place:
@@ -157,6 +176,12 @@ class _Question:
         self.told.set_running_or_notify_cancel()  # or a socket that stops waiting would cancel it for all
         self.asked = time.monotonic()
         self.until = self.asked + BELIEVED
+        self.call: QueuedCall | None = None  # None: a page asks, in its own thread
+
+    @property
+    def moved(self) -> float:
+        """As of a call in a pool."""
+        return self.asked if self.call is None else self.call.moved
 
     def settle(self, answer: bool | None) -> None:
         if answer is None:
@@ -189,6 +214,12 @@ class _Answers:
                 self._kept.popitem(last=False)
             return fresh, True
 
+    def take(self, question: _Question) -> bool:
+        """Take a question out of the queue in which it waits. True for one caller alone, who has to ask it."""
+        with self._lock:
+            call = question.call
+            return call is not None and not call.cancelled() and call.cancel()
+
     def forget(self) -> None:
         """Ask again."""
         with self._lock:
@@ -201,14 +232,10 @@ _complained: list[float] = []
 
 
 def _in_thread(question: _Question, viewer: Viewer, action: str, run: Run) -> None:
-    if time.monotonic() - question.asked > TIMEOUT:
+    if time.monotonic() - question.asked > CROWD_TIMEOUT:
         question.settle(None)  # nobody waits any more, and others do
-        return
-    close_old_connections()
-    try:
+    else:
         _ask(question, viewer, action, run)
-    finally:
-        close_old_connections()
 
 
 def _ask(question: _Question, viewer: Viewer, action: str, run: Run) -> None:

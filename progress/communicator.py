@@ -18,6 +18,7 @@ from channels.routing import URLRouter
 
 from . import hub, publisher, snapshot
 from .direct_publisher import DirectPublisher
+from .ending import end
 from .origins import Origin
 from .permissions import Viewer, viewer_of
 from .routing import websocket_urlpatterns
@@ -156,9 +157,7 @@ class Communicator:
 
 async def _end_hub(loop: asyncio.AbstractEventLoop) -> None:
     """The next test begins with a hub of its own, on the layer that there is then."""
-    leaving = hub._hubs.pop(loop, None)
+    leaving = hub.get_hub.pop(loop)
     if leaving is not None:
-        tasks = [*leaving._running, *leaving._subscription._changes]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        calls = [*leaving._reads.tasks, *leaving._beginnings.tasks]
+        await end([*calls, *leaving._running, *leaving._subscription._changes])

@@ -169,7 +169,8 @@ class Settings:
 
     def _first_layer_host(self) -> str:
         layer = getattr(settings, "CHANNEL_LAYERS", {}).get(self.PROGRESS_CHANNEL_LAYER, {})
-        return redis_url.of_hosts(layer.get("CONFIG", {}).get("hosts"))
+        hosts = layer.get("CONFIG", {}).get("hosts")
+        return redis_url.of_hosts(hosts)
 
 
 conf = Settings()

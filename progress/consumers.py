@@ -7,7 +7,6 @@ would be encoded once per browser. `docs/from-the-tutorial.md` shows the plain w
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import time
@@ -18,12 +17,14 @@ from channels.exceptions import StopConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 
 from . import messages, snapshot
+from .chores import Chores
 from .conversation import Conversation
 from .counters import counters
 from .draining import drain
 from .exceptions import StoreUnavailable
+from .heart import get_heart
 from .hub import get_hub
-from .limits import Place, address_of, limits
+from .limits import Place, place_for
 from .messages import BadMessage, ProtocolError
 from .origins import Origin
 from .outbox import Outbox, Shown
@@ -35,7 +36,6 @@ from .workflow import Workflow
 
 logger = logging.getLogger(__name__)
 
-HEARTBEAT: Final = 10.0  # seconds; at least every 15 s is promised, however slow this process or the reader is
 TOKEN_WAIT: Final = 5.0  # seconds that the single-task URL waits for a first message with a token
 
 RESTART, PROTOCOL, SESSION, ORIGIN, NOTHING_HERE, TOO_MANY = 4012, 4400, 4401, 4403, 4404, 4429
@@ -46,30 +46,37 @@ REFUSALS: Final = {PROTOCOL, ORIGIN, NOTHING_HERE, TOO_MANY}
 class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
     """Carries the `Conversation` with one client over a WebSocket."""
 
-    channel_layer_alias = "none: the hub has the only channel"
-
     async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Run the connection; whatever ends it, the hub forgets it."""
+        """Run the connection; whatever ends it, the hub forgets it.
+
+        Only the server is listened to. The inherited loop can hear a channel as well, and needs a task per message.
+        """
+        self.scope, self.base_send = scope, send
         self.hub = get_hub()
         self.flow: Flow = scope.get("progress.flow") or Flow()
         self.outbox = Outbox(send, self.flow, self.hub.now)
         self.conversation = Conversation(self.hub, self.outbox, self)
         self.allowance = messages.Allowance()
         self.allowance_of_ids = messages.Allowance(messages.IDS_BURST, messages.IDS_PER_SECOND)
-        self.chores: set[asyncio.Task[None]] = set()
+        self.chores = Chores()
         self.place: Place | None = None
         self.reviews, self.session = get_reviews(), ""
+        self.heart = get_heart()
+        self._beat: asyncio.Task[None] | None = None
         self.closed = False
         try:
-            await super().__call__(scope, receive, send)
+            while True:
+                await self.dispatch(await receive())
+        except StopConsumer:
+            return
         finally:
             self.closed = True
             drain.left(self)
+            self.heart.leave(self)
             self.reviews.leave(self.session, self)
             self._give_place_back()
             self.outbox.close()
-            for chore in self.chores:
-                chore.cancel()
+            self.chores.cancel()
             await self.conversation.close()
 
     async def dispatch(self, message: dict[str, Any]) -> None:
@@ -97,7 +104,8 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
         name = self.scope.get("url_route", {}).get("kwargs", {}).get("task_id")
         try:
             await self._enter_session(origin)
-            if not self._may_enter(self.conversation.access.viewer.user):
+            self.place = place_for(self.conversation.access.viewer.user, self.scope)
+            if self.place is None:
                 await self.close(TOO_MANY)
                 return
             if name is not None:
@@ -111,7 +119,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             logger.exception("A progress connection could not be opened")
             await self._come_back_later()
             return
-        self.start(self._beat())
+        self.heart.join(self)
 
     async def _enter_session(self, origin: Origin) -> None:
         """Who this is, and from now on whether they still are: `reviewed` is told."""
@@ -127,16 +135,6 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             self.start(self.close(SESSION))
         elif self.conversation.needs_a_look(viewer):
             self.start(self.conversation.look_again(viewer))
-
-    def _may_enter(self, user: str) -> bool:
-        """Take a place under the limits. Who has neither a session nor a token is known by the address alone."""
-        if user:
-            self.place = limits.place_for_user(user)
-            return self.place is not None
-        address = address_of(self.scope)
-        if address is not None:
-            self.place = limits.place_for_address(address)
-        return address is None or self.place is not None
 
     def _give_place_back(self) -> None:
         if self.place is not None:
@@ -228,29 +226,26 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
             return
         counters.refused += told["type"] == "refused"
         await self.flow.ready()  # answers must not pile up in front of a reader that takes none
-        text = json.dumps(told, ensure_ascii=False, separators=(",", ":"))
+        await self._send(snapshot.encode(told))
+
+    async def _send(self, text: str) -> None:
         try:
             await self.send(text_data=text)
         except Exception as error:  # noqa: BLE001 (each server has its own error for a client that is leaving)
             logger.debug("A message reached nobody: %r", error)
             await self.close(FAILED)
 
+    def beat(self, text: str, framed: bytes) -> None:
+        """From the heart: say that this process lives. Who takes nothing is not told."""
+        late = self._beat is not None and not self._beat.done()  # of a server that does not say who takes nothing
+        if not (self.closed or self.flow.stuck or late or self.flow.write(framed)):
+            self._beat = self.chores.start(self._send(text))
+
     # --- Beside --------------------------------------------------------------------------------------------
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something beside; it ends with the connection, and its mistakes close nothing."""
-        chore = asyncio.create_task(self._guard(work))
-        self.chores.add(chore)
-        chore.add_done_callback(self.chores.discard)
-        chore.add_done_callback(lambda _chore: work.close())  # it may have been cancelled before it began
-
-    async def _guard(self, work: Coroutine[Any, Any, None]) -> None:
-        try:
-            await work
-        except StoreUnavailable as error:
-            logger.debug("Progress could not be read: %s", error)
-        except Exception:
-            logger.exception("A progress connection could not do its chores")
+        self.chores.start(work)
 
     async def _wait_for_token(self) -> None:
         await asyncio.sleep(TOKEN_WAIT)
@@ -259,9 +254,3 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
                 await self.close(NOTHING_HERE)
         except StoreUnavailable:
             await self._come_back_later()
-
-    async def _beat(self) -> None:
-        while True:
-            await asyncio.sleep(HEARTBEAT)
-            if not self.outbox.stuck:
-                await self.tell({"type": "heartbeat", "at": self.hub.now()})

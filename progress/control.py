@@ -9,6 +9,8 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
+from django.utils.translation import gettext_noop
+
 from . import groups, snapshot
 from .claims import Claim
 from .hub import Hub
@@ -34,21 +36,28 @@ NOT_ALLOWED: Final = Decision(code="not_allowed")
 ENDED: Final = Decision(code="ended")
 CANCEL: Final = Decision("cancel")
 TERMINATE: Final = Decision("terminate")
-UNCANCELLABLE: Final = Decision(code="not_allowed", detail="This task says of itself that it cannot be cancelled.")
+UNCANCELLABLE: Final = Decision(
+    code="not_allowed", detail=gettext_noop("This task says of itself that it cannot be cancelled.")
+)
 UNABLE: Final = Decision(
     code="not_allowed",
-    detail="This worker's pool cannot end a running task; it ends when the task next reports.",
+    detail=gettext_noop("This worker's pool cannot end a running task; it ends when the task next reports."),
 )
 NAMELESS: Final = Decision(
-    code="not_allowed", detail="Only the record's key is known here: ask by the task's id to end it by force."
+    code="not_allowed",
+    detail=gettext_noop("Only the record's key is known here: ask by the task's id to end it by force."),
 )
 GONE: Final = Decision(
     code="not_allowed",
-    detail="The worker has nothing to end: the task has just ended, or was told before and takes no notice.",
+    detail=gettext_noop(
+        "The worker has nothing to end: the task has just ended, or was told before and takes no notice."
+    ),
 )
 SILENT: Final = Decision(
     code="not_allowed",
-    detail="The worker did not answer within a second. It may still end the task; if it does not, ask again.",
+    detail=gettext_noop(
+        "The worker did not answer within a second. It may still end the task; if it does not, ask again."
+    ),
 )
 TOLD: Final = {Told.DONE: TERMINATE, Told.UNABLE: UNABLE, Told.UNKNOWN: GONE, Told.SILENT: SILENT}
 

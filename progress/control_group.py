@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from . import groups
+from .ending import end
 from .patient_receiver import receive_patiently
 
 logger = logging.getLogger(__name__)
@@ -15,18 +16,15 @@ logger = logging.getLogger(__name__)
 LISTEN_AGAIN_AFTER: Final = 0.5  # seconds between two attempts while the layer is away
 
 
-def _nothing_missed() -> None:
-    """A connection was made again. What came meanwhile is in the answer to the next save."""
-
-
 class ControlGroup:
-    """Passes what is sent to `process` on to `take`. Belongs to the publisher's loop.
+    """Passes what is sent to `process` on to `take`, and says by `listens` when that begins, or begins again.
 
-    Not promised: that anything arrives. The answer to the next save carries the same news.
+    Not promised: that anything arrives. The answer to the next save carries the same news, also what was sent before
+    anybody listened. Belongs to the publisher's loop.
     """
 
-    def __init__(self, process: str, take: Callable[[Mapping[str, Any]], None]) -> None:
-        self._group, self._take = groups.of_process(process), take
+    def __init__(self, process: str, take: Callable[[Mapping[str, Any]], None], listens: Callable[[], None]) -> None:
+        self._group, self._take, self._listens = groups.of_process(process), take, listens
         self._listener: asyncio.Task[None] | None = None
 
     def join(self) -> None:
@@ -37,16 +35,16 @@ class ControlGroup:
     async def leave(self) -> None:
         """Listen no longer."""
         if self._listener is not None:
-            self._listener.cancel()
-            await asyncio.gather(self._listener, return_exceptions=True)
+            await end([self._listener])
 
     async def _listen(self) -> None:
         while True:
             try:
                 layer = groups.layer()
-                receive_patiently(layer, _nothing_missed)
+                receive_patiently(layer, self._listens)
                 channel = await layer.new_channel()
                 await layer.group_add(self._group, channel)
+                self._listens()
                 while True:
                     event = await layer.receive(channel)
                     if isinstance(event, Mapping):  # anybody who reaches Redis can write into a group

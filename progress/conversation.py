@@ -7,7 +7,7 @@ tells a message, does something beside, and is what the hub calls.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, KeysView
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Protocol
@@ -15,16 +15,15 @@ from typing import Any, Final, Protocol
 from . import snapshot
 from .access import Access
 from .claims import Claim
-from .conf import conf
 from .control import acarry_out, decide
 from .exceptions import InvalidToken, StoreUnavailable
 from .hub import Hub
-from .log_tails import LogTails
 from .messages import Message
 from .outbox import Outbox, Shown
 from .own_tasks import OwnTasks
 from .permissions import Viewer
 from .record import Record
+from .task_watches import TaskWatches
 from .tree_watches import TreeWatches
 from .trees import TreeWatcher
 from .watched import Watcher
@@ -45,42 +44,42 @@ class Conversation:
         self.access = Access()
         self.address: str | None = None  # key of the single task that the URL names
         self._hub, self._outbox, self._line = hub, outbox, line
-        self._claims: dict[str, Claim] = {}  # what is watched, and what decides about it
-        self._staff: set[str] = set()  # of these the staff view
-        self._logs = LogTails(hub.logs, self._say)
+        self._tasks = TaskWatches(hub, self.access, outbox, line, self._say)
         self._trees = TreeWatches(hub, self.access, line, self._say, self._take_up_members)
-        self._asked: set[str] = set()  # of these, those that the client has named itself
         self._own = OwnTasks(hub, line)
         self._expiry: asyncio.TimerHandle | None = None
-        self._closed = False
+        self._looking = self._closed = False
 
     async def close(self) -> None:
         """Watch nothing any more."""
         self._closed = True
         if self._expiry:
             self._expiry.cancel()
-        await self._hub.unwatch(list(self._claims), self._line)
+        await self._tasks.close()
         await self._trees.close()
         await self._own.leave()
+
+    @property
+    def watched(self) -> KeysView[str]:
+        """Keys of the tasks that are watched at the moment."""
+        return self._tasks.claims.keys()
 
     # --- From the hub --------------------------------------------------------------------------------------
 
     def progress_update(self, shown: Shown) -> None:
         """A task that is watched has something newer."""
-        if self._closed or shown.key not in self._claims:
+        if self._closed or shown.key not in self._tasks.claims:
             return
-        if shown.claim != self._claims[shown.key] and not self._is_still_allowed(shown):
+        if shown.claim != self._tasks.claims[shown.key] and not self._is_still_allowed(shown):
             return
-        self._outbox.put(shown, shown.key in self._staff)
-        if self._logs.is_behind(shown.key, shown.logs_to):
-            self._line.start(self._logs.catch_up(shown.key))
+        self._tasks.show(shown)
 
     def task_found(self, key: str, record: Record) -> None:
         """The user whose tasks are followed has this unfinished one."""
-        known = self._closed or key in self._claims or not self._room()
+        known = self._closed or key in self._tasks.claims or not self._tasks.room()
         if not known and self._own.wants(key, record.owner):
-            self._claims[key] = Claim.of(record)  # it counts from now on, not when its turn comes
-            self._line.start(self._watch({key: Claim.of(record)}, None))
+            self._tasks.claims[key] = Claim.of(record)  # it counts from now on, not when its turn comes
+            self._line.start(self._tasks.watch({key: Claim.of(record)}, None))
 
     def tree_update(self, key: str, workflow: Workflow) -> None:
         """A workflow that is watched has changed."""
@@ -95,11 +94,11 @@ class Conversation:
 
     async def watch_address(self, ref: Any = None) -> bool:
         """Watch the task of the single-task URL. False if that may not be watched, or not yet."""
-        if self.address is None or self.address in self._claims:
+        if self.address is None or self.address in self._tasks.claims:
             return self.address is not None
-        allowed, _ = await self._sort_out([self.address])
+        allowed, _ = await self._tasks.sort_out([self.address])
         if allowed:
-            await self._watch(allowed, ref)
+            await self._tasks.watch(allowed, ref)
         return bool(allowed)
 
     async def _on_watch(self, message: Message) -> None:
@@ -115,25 +114,25 @@ class Conversation:
             return
         names = {snapshot.address(name): name for name in message.ids}
         self._own.want(names)
-        allowed, refused = await self._sort_out(names)
+        allowed, refused = await self._tasks.sort_out(names)
         if refused:
             await self._refuse([names[key] for key in refused], "not_found", message.ref)
-        over = [key for key in allowed if key not in self._claims][self._room() :]
+        over = [key for key in allowed if key not in self._tasks.claims][self._tasks.room() :]
         if over:
             for key in over:
                 self.access.forget(key)
             await self._refuse([names[key] for key in over], "too_many", message.ref)
             allowed = {key: claim for key, claim in allowed.items() if key not in over}
         if allowed:
-            self._asked.update(allowed)
-            await self._watch(allowed, message.ref, names)
+            self._tasks.asked.update(allowed)
+            await self._tasks.watch(allowed, message.ref, names)
 
     async def _take_up_members(self, keys: list[str]) -> None:
-        fresh = [key for key in keys if key not in self._claims and not self._own.is_unwanted(key)]
-        allowed, _ = await self._sort_out(fresh)
-        wanted = {key: claim for key, claim in allowed.items() if key not in self._claims}
-        if (wanted := dict(list(wanted.items())[: self._room()])) and not self._closed:
-            await self._watch(wanted, None)
+        fresh = [key for key in keys if key not in self._tasks.claims and not self._own.is_unwanted(key)]
+        allowed, _ = await self._tasks.sort_out(fresh)
+        wanted = {key: claim for key, claim in allowed.items() if key not in self._tasks.claims}
+        if (wanted := dict(list(wanted.items())[: self._tasks.room()])) and not self._closed:
+            await self._tasks.watch(wanted, None)
 
     async def _follow_mine(self, message: Message) -> None:
         if not self.access.viewer.user:
@@ -150,11 +149,11 @@ class Conversation:
             await self._own.leave()
         trees = self._trees.all() if message.everything else self._trees.called(message.ids)
         _, members = await self._trees.leave(trees)
-        await self._unwatch([key for key in members if key not in self._asked])
-        keys = list(self._claims) if message.everything else [snapshot.address(name) for name in message.ids]
-        watched = [key for key in keys if key in self._claims]
+        await self._unwatch([key for key in members if key not in self._tasks.asked])
+        keys = list(self._tasks.claims) if message.everything else [snapshot.address(name) for name in message.ids]
+        watched = [key for key in keys if key in self._tasks.claims]
         for key in watched:
-            self._own.drop(key, self._claims[key].owner)
+            self._own.drop(key, self._tasks.claims[key].owner)
         await self._unwatch(watched)
 
     async def _on_cancel(self, message: Message) -> None:
@@ -162,7 +161,7 @@ class Conversation:
         key = snapshot.address(name)
         record = (await self._hub.read([key])).get(key)
         may = await self.access.rights_now(key, record, ("watch", *message.asks_for))
-        if key not in self._claims:
+        if key not in self._tasks.claims:
             self.access.forget(key)
         decision = decide(record, may, terminate=message.terminate)
         done = await acarry_out(decision, name, record, self.access.viewer.user, self._hub)
@@ -174,26 +173,26 @@ class Conversation:
     async def _on_logs(self, message: Message) -> None:
         (name,) = message.ids
         key = snapshot.address(name)
-        allowed, _ = await self._sort_out([key])
+        allowed, _ = await self._tasks.sort_out([key])
         if key in allowed and not self.access.may_read_logs(key, allowed[key]):
             await self.access.rights_now(key, (await self._hub.read([key])).get(key), ("logs",))
         if key not in allowed:
             await self._refuse([name], "not_found", message.ref)
         elif not self.access.may_read_logs(key, allowed[key]):
             await self._refuse([name], "not_allowed", message.ref)
-        elif key not in self._claims and not self._room():
+        elif key not in self._tasks.claims and not self._tasks.room():
             await self._refuse([name], "too_many", message.ref)
         else:
-            if key not in self._claims:
-                await self._watch(allowed, None)
-            await self._logs.follow(key, message.after, message.ref)
+            if key not in self._tasks.claims:
+                await self._tasks.watch(allowed, None)
+            await self._tasks.logs.follow(key, message.after, message.ref)
 
     async def _on_token(self, message: Message) -> None:
         if not await self._take_token(message, "expired"):
             return
-        waited_for_it = self.address is not None and self.address not in self._claims
+        waited_for_it = self.address is not None and self.address not in self._tasks.claims
         if not (waited_for_it and await self.watch_address(message.ref)):
-            await self._say("watching", message.ref, items=self._items(self._claims))
+            await self._say("watching", message.ref, items=self._tasks.items(self._tasks.claims))
 
     async def _on_ping(self, message: Message) -> None:
         await self._say("heartbeat", message.ref, at=self._hub.now())
@@ -210,12 +209,21 @@ class Conversation:
     # --- Rights --------------------------------------------------------------------------------------------
 
     async def look_again(self, viewer: Viewer) -> None:
-        """Anybody's rights may have changed: show what may be seen now."""
+        """Anybody's rights may have changed: show what may be seen now. One look at a time."""
+        if self._looking:
+            return  # the next review comes soon
+        self._looking = True
+        try:
+            await self._look_again(viewer)
+        finally:
+            self._looking = False
+
+    async def _look_again(self, viewer: Viewer) -> None:
         self.access.viewer = viewer
         with suppress(StoreUnavailable):  # no reason to show less
             await self.access.ask_again(self._hub.read, self._trees.runs())
-        for key in self._claims:
-            self._fit_view(key)
+        for key in self._tasks.claims:
+            self._tasks.fit_view(key)
         await self._drop_what_is_over("not_found")
 
     def needs_a_look(self, viewer: Viewer) -> bool:
@@ -225,40 +233,23 @@ class Conversation:
     def _is_still_allowed(self, shown: Shown) -> bool:
         """Decide again about a task whose id was used for another run: that may be somebody else's."""
         key = shown.key
-        if shown.seq < self._claims[key].seq:
+        if shown.seq < self._tasks.claims[key].seq:
             return False  # of the run before the one that was asked for
-        self._claims[key] = shown.claim
+        self._tasks.claims[key] = shown.claim
         self.access.forget(key)
-        self._fit_view(key)
+        self._tasks.fit_view(key)
         if "watch" in self.access.rights(key, shown.claim).actions:
             return True
-        self._line.start(self._watch_if_granted(self._forget([key])))
+        self._line.start(self._watch_if_granted(self._tasks.forget([key])))
         return False
 
     async def _watch_if_granted(self, keys: list[str]) -> None:
-        await self._leave(keys)
-        allowed, refused = await self._sort_out(keys)
+        await self._tasks.leave(keys)
+        allowed, refused = await self._tasks.sort_out(keys)
         if refused:
             await self._refuse(refused, "not_found", None)
         if allowed and not self._closed:
-            await self._watch(allowed, None)
-
-    def _fit_view(self, key: str) -> None:
-        """Show from now on, and of what still waits, what may be seen now."""
-        claim = self._claims[key]
-        staff = self.access.rights(key, claim).staff
-        (self._staff.add if staff else self._staff.discard)(key)
-        self._outbox.show_as(key, staff)
-        if not self.access.may_read_logs(key, claim):
-            self._logs.drop(key)
-
-    async def _sort_out(self, keys: Iterable[str]) -> tuple[dict[str, Claim], list[str]]:
-        """Which of `keys` may be watched, and which not."""
-        return await self.access.sort_out(list(keys), self._claims, self._hub.read)
-
-    def _room(self) -> int:
-        """How many more tasks may be watched."""
-        return max(conf.PROGRESS_MAX_WATCHES - len(self._claims), 0)
+            await self._tasks.watch(allowed, None)
 
     async def _take_token(self, message: Message, code: str) -> bool:
         try:
@@ -278,7 +269,7 @@ class Conversation:
             self._expiry = asyncio.get_running_loop().call_later(delay + 0.01, lambda: self._line.start(over()))
 
     async def _drop_what_is_over(self, code: str) -> None:
-        if over := self._forget(self.access.over(self._claims)):
+        if over := self._tasks.forget(self.access.over(self._tasks.claims)):
             await self._say_over(over, code)
         self.access.drop_tokens()
         if trees := self._trees.over():
@@ -287,38 +278,13 @@ class Conversation:
         self._wake_at_expiry()
 
     async def _say_over(self, gone: list[str], code: str) -> None:
-        await self._leave(gone)
+        await self._tasks.leave(gone)
         await self._refuse(gone, code, None)
 
-    # --- What is watched, and what is said -----------------------------------------------------------------
-
-    async def _watch(self, allowed: dict[str, Claim], ref: Any, names: dict[str, str] | None = None) -> None:
-        self._claims.update(allowed)
-        self._staff |= {key for key, claim in allowed.items() if self.access.rights(key, claim).staff}
-        await self._say("watching", ref, items=self._items(allowed, names))
-        # A slow reader took its time with that: what was given up meanwhile must not be watched for nobody.
-        if not self._closed and (wanted := [key for key in allowed if key in self._claims]):
-            await self._hub.watch(wanted, self._line)
+    # --- What is given up, and what is said ----------------------------------------------------------------
 
     async def _unwatch(self, keys: Iterable[str]) -> None:
-        await self._leave(self._forget(keys))
-
-    def _forget(self, keys: Iterable[str]) -> list[str]:
-        """Say nothing more about these, from this moment on. Returns those that were watched."""
-        gone = [key for key in keys if self._claims.pop(key, None)]
-        for key in gone:
-            self._asked.discard(key)
-            self._staff.discard(key)
-            self._logs.drop(key)
-            self._outbox.drop(key)
-            self.access.forget(key)
-        return gone
-
-    async def _leave(self, gone: Iterable[str]) -> None:
-        await self._hub.unwatch([key for key in gone if key not in self._claims], self._line)
-
-    def _items(self, keys: Iterable[str], names: dict[str, str] | None = None) -> list[dict[str, Any]]:
-        return [self.access.item(key, self._claims[key], (names or {}).get(key, key)) for key in keys]
+        await self._tasks.leave(self._tasks.forget(keys))
 
     async def _refuse(self, ids: Iterable[str], code: str, ref: Any, detail: str = "") -> None:
         await self._say("refused", ref, ids=list(ids), code=code, **({"detail": detail} if detail else {}))

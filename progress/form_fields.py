@@ -11,6 +11,7 @@ from uuid import UUID
 
 from django import forms
 from django.core.exceptions import ValidationError
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .annotations import BOOLEANS, Argument, Kind
@@ -37,7 +38,9 @@ class BooleanWordField(forms.CharField):
         """The value of a word."""
         word = super().clean(value)
         if word.lower() not in BOOLEANS:
-            raise ValidationError(f"Write true or false, not “{word[:40]}”.", code="invalid")
+            raise ValidationError(
+                _("Write true or false, not “%(word)s”."), code="invalid", params={"word": word[:40]}
+            )
         return BOOLEANS[word.lower()]
 
     def prepare_value(self, value: Any) -> Any:
@@ -56,7 +59,9 @@ class ChoiceWordField(forms.CharField):
         """The value that has this name."""
         name, choices = super().clean(value), self.kind.choices or {}
         if name not in choices:
-            raise ValidationError(f"Write one of {', '.join(choices)}.", code="invalid")
+            raise ValidationError(
+                _("Write one of %(names)s."), code="invalid", params={"names": gettext(", ").join(choices)}
+            )
         return choices[name]
 
     def prepare_value(self, value: Any) -> Any:
@@ -123,7 +128,10 @@ class LinesField(forms.Field):
             try:
                 one = self.item.clean(line.strip()) if line.strip() else None
             except ValidationError as error:
-                errors += [ValidationError(f"Line {number}: {message}") for message in error.messages]
+                errors += [
+                    ValidationError(_("Line %(number)s: %(message)s"), params={"number": number, "message": message})
+                    for message in error.messages
+                ]
                 continue
             if one is not None and not (self.once and one in found):
                 found.append(one)
@@ -196,9 +204,10 @@ _SIMPLE: Final[Mapping[Any, Callable[..., forms.Field]]] = {
     ),
     dt.time: lambda **how: forms.TimeField(widget=_picker(forms.TimeInput, "time", "%H:%M:%S"), **how),
 }
-_YES_OR_NO: Final = Kind(
-    choices={"true": True, "false": False}, labels={"true": str(_("Yes")), "false": str(_("No"))}
-)
+
+
+def _yes_or_no() -> Kind:
+    return Kind(choices={"true": True, "false": False}, labels={"true": gettext("Yes"), "false": gettext("No")})
 
 
 def field_for(argument: Argument, kind: Kind, initial: Any, *, asked: bool, place: Any) -> forms.Field:
@@ -237,7 +246,7 @@ def _field(argument: Argument, kind: Kind, initial: Any, asked: bool, place: Any
     if kind.base is bool and kind.choices is None and not kind.members:
         if not (asked or kind.optional):
             return forms.BooleanField(**{**how, "required": False, "initial": bool(initial)})
-        kind = _YES_OR_NO
+        kind = _yes_or_no()
     if kind.choices is not None:
         return ChoiceField(kind, initial=kind.name_of(initial), **how)
     field = _one(kind, initial=initial, **how)
@@ -260,12 +269,12 @@ def _many_field(kind: Kind, initial: Any, how: dict[str, Any]) -> forms.Field:
     if kind.choices is not None:
         named = [name for name in map(kind.name_of, values) if name is not None]
         return ChoicesField(kind, initial=named, **how)
-    how["help_text"] = said(how["help_text"], "One per line.")
+    how["help_text"] = said(how["help_text"], _("One per line."))
     return LinesField(_one(kind), once=kind.once, initial=values or None, **how)
 
 
 def _file_field(initial: Any, how: dict[str, Any]) -> forms.Field:
     if not initial:
         return forms.FileField(max_length=100, **how)
-    how["help_text"] = said(how["help_text"], "Without another one:", initial)
+    how["help_text"] = said(how["help_text"], _("Without another one:"), initial)
     return forms.FileField(max_length=100, widget=forms.FileInput, initial=str(initial), **how)

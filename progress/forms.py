@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Final
 
 from django import forms
 from django.forms.boundfield import BoundField
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from .again import from_json, name_of, takes
@@ -177,8 +178,8 @@ def _field(task: str, argument: Argument, before: _Before, place: Place) -> form
                 f"No form field fits the argument {name} of {task}: {error}. Or give it a default."
             ) from None
         field = shown(name, None)
-        default = "its default" if looks_secret(name) else repr(argument.parameter.default)[:200]
-        field.initial, field.help_text = "", said("always", default)
+        default = gettext("its default") if looks_secret(name) else repr(argument.parameter.default)[:200]
+        field.initial, field.help_text = "", said(gettext("always"), default)
         return field
     if name in before.given:
         try:

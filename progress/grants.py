@@ -37,14 +37,19 @@ class Grants:
                 found[key] = actions
         return found
 
-    async def ask(self, viewer: Viewer, runs: Mapping[str, Run], actions: Mapping[str, Collection[str]]) -> None:
-        """Ask about these actions with these runs. Where there is no answer, what counted before goes on counting."""
+    async def ask(
+        self, viewer: Viewer, runs: Mapping[str, Run], actions: Mapping[str, Collection[str]], *, again: bool = False
+    ) -> None:
+        """Ask about these actions with these runs, perhaps `again`.
+
+        Where there is no answer, what counted before goes on counting.
+        """
         if conf.PROGRESS_AUTHORIZE is None:
             self._told.clear()
             return
         wanted = [(key, action) for key in runs for action in actions.get(key, ())]
         known = {key: self._told.setdefault(key, {}) for key, _ in wanted}
-        told = await granted(viewer, [(runs[key], action) for key, action in wanted])
+        told = await granted(viewer, [(runs[key], action) for key, action in wanted], again=again)
         for (key, action), grant in zip(wanted, told, strict=True):
             before = known[key].get(action)
             answer = grant.answer if grant.answer is not None else bool(before and before.answer)

@@ -94,7 +94,7 @@ def _last(row: TaskRun) -> dt.datetime:
 
 
 def _set(row: TaskRun, record: Record) -> None:
-    row.public, row.staff = record.text(), record.text(staff=True)
+    row.public, row.staff = record.texts()
     told = json.loads(row.staff)
     row.seq, row.state, row.attempt = record.seq, str(record.state), record.attempt
     row.owner, row.cancelled_by = record.owner[:255], record.control[:255]

@@ -16,7 +16,7 @@ from typing import Any
 
 from celery import Task, current_app
 from celery.app.annotations import prepare, resolve_all
-from celery.exceptions import Ignore
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from . import lifecycle
 from .exceptions import ProgressError, TaskCancelled
@@ -134,6 +134,8 @@ def _wrap_update_state(original: Callable[..., Any]) -> Callable[..., Any]:
         if reporter is not None and isinstance(meta, Mapping) and state not in FINAL and state != State.RETRY:
             try:
                 reporter.update(**_from_meta(meta))
+            except SoftTimeLimitExceeded:
+                raise
             except Exception as error:  # noqa: BLE001 (what Celery takes must not fail because of us)
                 logger.debug("update_state of %s is not shown: %r", task.name, error)
         return answer

@@ -13,31 +13,34 @@ import asyncio
 import logging
 import random
 import time
-import weakref
-from collections.abc import Collection, Coroutine, Iterable
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from typing import Any, Final
 
-from django.db import connections
-
-from . import groups, result_backend, snapshot
+from . import groups, snapshot
 from .claims import life_of
 from .conf import conf
 from .counters import counters
 from .exceptions import ProgressError, StoreUnavailable
+from .followed_users import FollowedUsers
 from .leases import Reaper
 from .mending import bring_back, say_who_listens
 from .outbox import Shown
+from .per_loop import PerLoop
 from .pile import Pile
 from .record import Record
-from .store import MINE_LIMIT, Answer, LogPage, Write, get_store, watch_writes
+from .store import Answer, LogPage, get_store, watch_writes
 from .subscription import Subscription
+from .together import Together
 from .trees import Trees, TreeWatcher
-from .watched import Followed, Watched, Watcher, only_copies, shown_of
+from .true_end import true_end
+from .turns import Turn
+from .watched import Seat, Watched, Watcher, only_copies, shown_of
 
 logger = logging.getLogger(__name__)
 
 READ_AGAIN: Final = 1.0  # seconds after a join; by then its subscription is live
 READ_TOGETHER: Final = 0.02  # seconds; hints that come within them are read together
+AT_ONCE: Final = 200  # records in one round trip, for then others have the loop
 AHEAD: Final = 300_000_000  # µs that a `seq` may be ahead of Redis's clock; more is forged or damaged
 
 
@@ -46,9 +49,11 @@ class Hub:
 
     def __init__(self) -> None:
         self._tasks: dict[str, Watched] = {}
-        self._owners: dict[str, Followed] = {}
+        self._turn = Turn()
         self._subscription = Subscription(self._take, self._look_at_everything)
         self.trees = Trees(self._subscription)
+        self._users = FollowedUsers(self._subscription, self._tasks, self._read_and_learn)
+        self._reads, self._beginnings = Together(self._read), Together(self._begin)
         self._running: set[asyncio.Task[None]] = set()
         self._to_read = Pile()
         self._just_joined = Pile()
@@ -63,23 +68,30 @@ class Hub:
 
     async def read(self, keys: Collection[str]) -> dict[str, Record]:
         """The records of `keys` that exist. Raises `StoreUnavailable`."""
-        found = await get_store().aload_many(list(keys))
-        return {key: record for key, record in zip(keys, found, strict=True) if record is not None}
+        found = await self._reads(keys)
+        return {key: found[key] for key in keys if key in found}
+
+    async def _read(self, keys: list[str]) -> dict[str, Record]:
+        records: dict[str, Record | None] = {}
+        for first in range(0, len(keys), AT_ONCE):
+            some = keys[first : first + AT_ONCE]
+            records.update(zip(some, await get_store().aload_many(some), strict=True))
+        return {key: record for key, record in records.items() if record is not None}
 
     async def logs(self, key: str, after: str | None) -> LogPage:
         """Log lines of the task `key` after a cursor. Raises `StoreUnavailable`."""
         return await get_store().alogs(key, after)
 
-    async def watch(self, keys: Collection[str], watcher: Watcher) -> None:
-        """Pass everything newer about `keys` to `watcher` from now on, beginning with what is known now."""
+    async def watch(self, keys: Collection[str], watcher: Watcher, seats: Mapping[str, Seat] | None = None) -> None:
+        """Pass everything newer about `keys` to `watcher`, or to its `seats`, beginning with what is known now."""
         fresh = [key for key in keys if key not in self._tasks]
         for key in keys:
-            self._tasks.setdefault(key, Watched()).add(watcher)
+            self._tasks.setdefault(key, Watched()).add(watcher, seats.get(key) if seats else None)
         self._start()
         if fresh:  # goes on when this is cancelled: others rely on it by now
-            await asyncio.shield(self._spawn(self._begin(fresh)))
+            await self._beginnings(fresh)
 
-    async def _begin(self, fresh: Collection[str]) -> None:
+    async def _begin(self, fresh: list[str]) -> None:
         await self._subscription.wait_connected()
         # Whoever was registered may have been given up while the layer was waited for.
         if fresh := [key for key in fresh if key in self._tasks]:
@@ -94,7 +106,7 @@ class Hub:
             watched = self._tasks.get(key)
             if watched is None:
                 continue
-            watched.watchers.discard(watcher)
+            watched.watchers.pop(watcher, None)
             if not watched.watchers:
                 watched.abandon()
                 del self._tasks[key]
@@ -109,22 +121,12 @@ class Hub:
 
     async def follow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of the unfinished tasks of `owner`, and of those that come."""
-        self._owners.setdefault(owner, Followed()).followers[watcher] = self._clock + self._ticks()
         self._start()
-        await self._subscription.wait_connected()
-        if owner in self._owners:
-            await self._subscription.join(groups.of_owner(owner))
-            await self._find(owner)
+        await self._users.follow(owner, watcher, self._clock + self._ticks())
 
     async def unfollow(self, owner: str, watcher: Watcher) -> None:
         """Tell `watcher` of no more tasks of `owner`."""
-        followed = self._owners.get(owner)
-        if followed is None:
-            return
-        followed.followers.pop(watcher, None)
-        if not followed.followers:
-            del self._owners[owner]
-            await self._subscription.leave(groups.of_owner(owner))
+        await self._users.unfollow(owner, watcher)
 
     async def tell_worker(self, record: Record, key: str, *, cancel: bool = False) -> None:
         """Wake the process that runs the task. A lost wake-up costs one idle interval."""
@@ -147,7 +149,7 @@ class Hub:
             self._spawn(self._sweep())
             self._spawn(self.trees.read_what_was_announced())
             self._spawn(self.trees.look_again())
-            self._spawn(Reaper(self._subscription.send, _end_of).run())
+            self._spawn(Reaper(self._subscription.send, true_end).run())
 
     def _look_at_everything(self) -> None:
         self._to_read.add(*self._tasks)
@@ -176,21 +178,27 @@ class Hub:
         else:
             staff = staff if groups.snapshot_in(staff, key, seq) is not None else text
             logs_to = decoded.get("logs_to")
-            newest = Shown(key, seq, text, staff, logs_to=logs_to, now=self.now, claim=shown.claim, life=life)
-            watched.show(newest)
-            if decoded.get("final"):
+            final = decoded.get("final") is True
+            newer = Shown(
+                key, seq, text, staff, logs_to=logs_to, now=self.now, claim=shown.claim, life=life, final=final
+            )
+            self._turn.show(watched, newer)
+            if final:
                 self._just_joined.add(key)  # look whether it is stored, so that we may stand for it
 
     async def _read_what_was_only_hinted(self) -> None:
         while True:
             keys = await self._to_read.take()
             try:
-                self._learn(await self.read(keys))
+                await self._read_and_learn(keys)
             except ProgressError:
                 await asyncio.sleep(READ_AGAIN)  # the sweep finds them
             except Exception:
                 logger.exception("Progress that was announced could not be read")
             await asyncio.sleep(READ_TOGETHER)
+
+    async def _read_and_learn(self, keys: Collection[str]) -> None:
+        self._learn(await self.read(keys))
 
     def _learn(self, records: dict[str, Record]) -> None:
         for key, record in records.items():
@@ -201,9 +209,8 @@ class Hub:
                 except (ValueError, RecursionError):
                     self.dropped += 1  # somebody damaged it; the others are read all the same
                     continue
-                watched.show(shown)
-            if followed := self._owners.get(record.owner):
-                followed.tell(key, record)
+                self._turn.show(watched, shown)
+            self._users.tell(key, record)
 
     def _is_impossible(self, seq: int) -> bool:
         return seq > self._clock + self._ticks() + AHEAD
@@ -220,7 +227,8 @@ class Hub:
 
     async def _look_at(self, keys: Collection[str], wake: bool = False) -> None:
         """Mark `keys` as watched and read those that have changed. Raises `StoreUnavailable`."""
-        answers = await get_store().awrite_many(watch_writes(keys, 3 * conf.PROGRESS_SWEEP_INTERVAL))
+        known = {key: task.head for key in keys if (task := self._tasks.get(key)) and task.head.seq}
+        answers = await get_store().awrite_many(watch_writes(keys, 3 * conf.PROGRESS_SWEEP_INTERVAL, known))
         changed = []
         for key, answer in zip(keys, answers, strict=True):
             if answer.now:  # not of a damaged key
@@ -231,7 +239,7 @@ class Hub:
                 if watched:
                     watched.miss(answer.head.seq)
         if changed:
-            self._learn(await self.read(changed))
+            await self._read_and_learn(changed)
         await self._mend(dict(zip(keys, answers, strict=True)))
         if wake:  # together: a layer that hangs costs all of them one time-out
             await asyncio.gather(
@@ -256,8 +264,7 @@ class Hub:
             try:
                 await self._subscription.mend()
                 await self._look_if_possible(list(self._tasks))
-                for owner in list(self._owners):
-                    await self._find(owner)
+                await self._users.look_again()
             except StoreUnavailable as error:
                 logger.debug("The users' tasks are looked for later: %s", error)
             except Exception:
@@ -270,41 +277,14 @@ class Hub:
         except StoreUnavailable as error:
             logger.debug("The watched tasks are looked at later: %s", error)
 
-    async def _find(self, owner: str) -> None:
-        """Read those of the user's tasks that may be unfinished and that not all followers watch."""
-        keys = await get_store().amine(owner, MINE_LIMIT)
-        wanted = self._owners.get(owner, Followed()).to_read(keys, self._tasks)
-        if wanted:
-            self._learn(await self.read(wanted))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())  # who waited for it may be gone
-        return task
 
     @staticmethod
     def _ticks() -> int:
         return time.monotonic_ns() // 1000
 
 
-def _end_of(key: str, record: Record) -> Write | None:
-    """How a task ended in fact that is about to be presumed lost."""
-    from . import history  # a table: this module is known to test suites before Django's apps are
-
-    try:
-        return history.end_of(key, record) or result_backend.end_of(key, record)
-    finally:
-        connections.close_all()  # this thread's
-
-
-_hubs: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Hub] = weakref.WeakKeyDictionary()
-
-
-def get_hub() -> Hub:
-    """The running loop's hub."""
-    loop = asyncio.get_running_loop()
-    if loop not in _hubs:
-        _hubs[loop] = Hub()
-    return _hubs[loop]
+get_hub: Final = PerLoop(Hub)

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from typing import Any, Final, NamedTuple
 
@@ -19,18 +20,21 @@ from .counters import counters
 from .exceptions import ProgressError
 from .native_thread import NativeThread
 from .record import Record
-from .store import Answer, Store, Write, get_store
+from .store import Answer, Expired, Store, Write, get_store
 
 logger = logging.getLogger(__name__)
 
-# Seconds. A renewal that comes 13 s late accuses nobody; a killed worker is noticed 16 to 18 s after its last one.
+# Seconds. A renewal that comes 10 s late accuses nobody; a killed worker is noticed 16 to 18 s after its last one.
 LEASE: Final = 16.0
 MICROSECONDS: Final = int(LEASE * 1_000_000)
-RENEW_EVERY: Final = 3.0
-REAP_EVERY: Final = 1.0
+RENEW_EVERY: Final = 3.0  # by a worker's main process
+# By a process that reports, of a task that has said nothing for so long: one that reports every four needs none.
+SILENT_FOR: Final = 4.5
+REAP_EVERY: Final = 1.0  # by a server
+SURELY_OVER: Final = 0.05  # seconds after the moment at which a lease is over
 # After a time in which this process could not look, or Redis's clock jumped, others could not renew either: they
 # are given a renewal's time before anybody is accused.
-GAP: Final = 3.0
+GAP: Final = 5.0
 FORBEARANCE: Final = 5.0
 AT_ONCE: Final = 200  # tasks looked at in one go
 ASK_TIMEOUT: Final = 2.0  # seconds for the result backend to say that it knows better
@@ -51,19 +55,31 @@ def renewal(held: Held) -> Write:
     return Write("renew", held.key, {"exec": held.exec, "lease": MICROSECONDS})
 
 
-async def keep(held: Callable[[], Iterable[Held]], queues: Callable[[], Iterable[str]], tell: Tell) -> None:
-    """Renew what `held` names and say that `queues` are listened to, every 3 s. Runs until it is cancelled."""
+async def keep(held: Callable[[], Iterable[Held]], queues: Callable[[], Iterable[str]], reaper: Reaper) -> None:
+    """Every 3 s: renew what `held` names, say that `queues` are listened to, and reap. Runs until it is cancelled.
+
+    All in one call as a rule. In between only when a lease runs out: so it is found within a second.
+    """
     while True:
+        pause, began = REAP_EVERY, time.monotonic()  # soon again if Redis is away: a promise may be 10 s old by then
         try:
-            store = get_store()
-            await store.alisten(queues(), LEASE)
-            if writes := [renewal(each) for each in held()]:
-                await tell_all(writes, await store.awrite_many(writes), tell)
+            store, renewals = get_store(), [renewal(each) for each in held()]
+            expired, answers = await store.abeat(list(queues()), renewals, LEASE, AT_ONCE)
+            await tell_all(renewals, answers, reaper.tell)
+            await reaper.judge(store, expired)
+            if len(expired.keys) < AT_ONCE:  # else there are more
+                pause = _pause(expired)
         except ProgressError as error:
             logger.debug("The leases of this worker's tasks are renewed later: %s", error)
         except Exception:
             logger.exception("The leases of this worker's tasks could not be renewed")
-        await asyncio.sleep(RENEW_EVERY)
+        await asyncio.sleep(max(pause - (time.monotonic() - began), 0))
+
+
+def _pause(expired: Expired) -> float:
+    """Seconds until somebody has to be renewed, or looked for; not more often than servers look."""
+    until_next = (expired.next - expired.now) / 1_000_000 + SURELY_OVER if expired.next else RENEW_EVERY
+    return min(max(until_next, REAP_EVERY), RENEW_EVERY)
 
 
 async def tell_all(writes: Collection[Write], answers: Iterable[Answer], tell: Tell) -> None:
@@ -84,7 +100,7 @@ class Reaper:
     """
 
     def __init__(self, tell: Tell, ask: Callable[[str, Record], Write | None]) -> None:
-        self._tell, self._ask = tell, ask
+        self.tell, self._ask = tell, ask
         self._looked_at = 0  # µs by Redis's clock
         self._forbear_until = 0
         self._asking: set[NativeThread] = set()
@@ -102,7 +118,11 @@ class Reaper:
 
     async def reap(self, store: Store) -> None:
         """Look once. Raises `StoreUnavailable`."""
-        now, keys = await store.aexpired(AT_ONCE)
+        await self.judge(store, await store.aexpired(AT_ONCE))
+
+    async def judge(self, store: Store, expired: Expired) -> None:
+        """Presume lost what is over, unless nobody could have renewed it. Raises `StoreUnavailable`."""
+        now, keys = expired.now, expired.keys
         if not 0 <= now - self._looked_at < GAP * 1_000_000:
             self._forbear_until = now + int(FORBEARANCE * 1_000_000)
         self._looked_at = now
@@ -126,7 +146,7 @@ class Reaper:
         await store.aunlist([write.key for write, answer in said if write.key in unread and not answer.gone])
         if lost:
             logger.warning("No sign of life for %.0f s, presumed lost: %s", LEASE, ", ".join(lost[:10]))
-        await tell_all(writes, answers, self._tell)
+        await tell_all(writes, answers, self.tell)
 
     async def _ends_of(self, records: Mapping[str, Record | None]) -> dict[str, Write]:
         """How those ended of which the result backend knows; all are asked within two seconds, a few at a time."""

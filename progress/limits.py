@@ -97,6 +97,14 @@ def _is_full(count: int, limit: int) -> bool:
 limits = Limits()
 
 
+def place_for(user: str, scope: dict[str, Any]) -> Place | None:
+    """A place for one more connection; None if there are too many. Who has no session is known by their address."""
+    if user:
+        return limits.place_for_user(user)
+    address = address_of(scope)
+    return Place(lambda: None) if address is None else limits.place_for_address(address)
+
+
 def address_of(scope: dict[str, Any]) -> str | None:
     """Whose address a connection comes from, as far as trusted proxies tell; None without `PROGRESS_TRUSTED_PROXIES`.
 

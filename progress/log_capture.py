@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from billiard.exceptions import SoftTimeLimitExceeded
+
 from .reporter import Reporter, running
 from .snapshot import FINAL
 
@@ -49,6 +51,8 @@ class _Capture(logging.Handler):
         self._thread.busy = True
         try:
             reporter.log(record.getMessage(), record.levelname)
+        except SoftTimeLimitExceeded:
+            raise
         except Exception:  # noqa: BLE001 (arguments that do not fit; the site's own handlers say so)
             return
         finally:

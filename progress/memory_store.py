@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -128,16 +128,21 @@ class MemoryStore:
     async def aexpired(self, limit: int) -> Expired:
         """Up to `limit` records whose lease has run out."""
         now = self._clock()
-        over = [key for key, record in list(self._records.items()) if 0 < record.leased_until <= now]
-        return Expired(now, over[:limit])
+        leased = {key: record.leased_until for key, record in list(self._records.items()) if record.leased_until > 0}
+        over = [key for key, until in leased.items() if until <= now]
+        return Expired(now, over[:limit], min((until for until in leased.values() if until > now), default=0))
 
     async def aunlist(self, keys: Sequence[str]) -> None:
         """Nothing: nobody else writes into this store."""
 
-    async def alisten(self, queues: Iterable[str], seconds: float) -> None:
-        """Say that somebody listens to `queues` for so long from now."""
+    async def abeat(
+        self, queues: Sequence[str], renewals: Sequence[Write], seconds: float, limit: int
+    ) -> tuple[Expired, list[Answer]]:
+        """Somebody listens to `queues` and lives for so long from now; up to `limit` leases that have run out."""
         until = self._clock() + int(seconds * 1_000_000)
         self._queues |= dict.fromkeys(queues, until)
+        answers = await self.awrite_many(renewals)
+        return await self.aexpired(limit), answers
 
     async def alistened(self, queues: Sequence[str]) -> set[str]:
         """Those of `queues` that somebody listens to."""

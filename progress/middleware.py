@@ -13,22 +13,23 @@ from typing import Any, Final
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.contrib.auth import get_user
-from django.db import close_old_connections
 from django.http import HttpRequest, HttpResponseBase
 from django.http.cookie import parse_cookie
 
-from .native_pool import NativePool
+from .database_pool import DatabasePool
+from .native_pool import wait_in_turn
 from .owners import current_request
 from .permissions import Viewer, viewer_of
 
 logger = logging.getLogger(__name__)
 
-LOOKUP_TIMEOUT: Final = 2.0  # seconds; a database that takes longer makes a socket wait no longer than that
+LOOKUP_TIMEOUT: Final = 2.0  # seconds; a database that answers nobody for longer keeps no socket waiting
+CROWD_TIMEOUT: Final = 8.0  # seconds; a page waits ten for its first word. Who comes again shares the look-up
 CACHE_SECONDS: Final = 5.0  # how old what is known of a session may be when a connection opens; see `reviews.py`
 CACHE_SIZE: Final = 10_000  # sessions
 
 # Its own threads: Channels' single shared one would let one slow query hold up every socket of the process.
-_lookups: Final = NativePool(4, "progress-viewer")
+_lookups: Final = DatabasePool(4, "progress-viewer")
 
 
 class OwnerMiddleware:
@@ -98,7 +99,34 @@ class ViewerMiddleware:
         await self.app({**scope, "progress.viewer": viewer, "progress.session": session or ""}, receive, send)
 
 
-_cache: OrderedDict[str, tuple[float, asyncio.Future[Viewer]]] = OrderedDict()
+class _LookUp:
+    """Who a session belongs to, found out once for all who ask meanwhile. Belongs to one event loop."""
+
+    def __init__(self, session_key: str) -> None:
+        self.loop = asyncio.get_running_loop()
+        self._call = _lookups.submit(_look_up, session_key)
+        self._answer: asyncio.Future[Viewer] = asyncio.wrap_future(self._call)
+        # It may fail when nobody waits any more; asyncio would complain.
+        self._answer.add_done_callback(lambda answer: answer.cancelled() or answer.exception())
+
+    @property
+    def usable(self) -> bool:
+        """True unless it has failed, or what it found is so old that it has to be found out again."""
+        failed = self._answer.done() and (self._answer.cancelled() or self._answer.exception() is not None)
+        begun = self._call.begun
+        return not failed and (begun is None or time.monotonic() - begun < CACHE_SECONDS)
+
+    async def viewer(self) -> Viewer:
+        """The answer. Raises what the look-up does, and `TimeoutError` when the database is slow.
+
+        When thousands come at once, each waits for its turn, up to 8 s, as long as others are answered.
+        """
+        if not await wait_in_turn([self._answer], lambda: self._call.moved, LOOKUP_TIMEOUT, CROWD_TIMEOUT):
+            raise TimeoutError
+        return self._answer.result()
+
+
+_cache: OrderedDict[str, _LookUp] = OrderedDict()
 
 
 async def viewer_of_session(session_key: str | None) -> Viewer:
@@ -108,27 +136,19 @@ async def viewer_of_session(session_key: str | None) -> Viewer:
     """
     if not session_key:
         return Viewer()
-    loop, now = asyncio.get_running_loop(), time.monotonic()
-    found, known = _cache.get(session_key, (0.0, None))
-    usable = known is not None and known.get_loop() is loop and now - found < CACHE_SECONDS
-    if known is None or not usable or (known.done() and known.exception() is not None):
-        known = asyncio.ensure_future(loop.run_in_executor(_lookups, _look_up, session_key))
-        _cache[session_key] = (now, known)
+    known = _cache.get(session_key)
+    if known is None or known.loop is not asyncio.get_running_loop() or not known.usable:
+        known = _cache[session_key] = _LookUp(session_key)
         _cache.move_to_end(session_key)
         while len(_cache) > CACHE_SIZE:
             _cache.popitem(last=False)
-    async with asyncio.timeout(LOOKUP_TIMEOUT):
-        return await asyncio.shield(known)
+    return await known.viewer()
 
 
 def _look_up(session_key: str) -> Viewer:
-    close_old_connections()
-    try:
-        request = HttpRequest()
-        request.session = _read_only(session_key)
-        return viewer_of(get_user(request))
-    finally:
-        close_old_connections()
+    request = HttpRequest()
+    request.session = _read_only(session_key)
+    return viewer_of(get_user(request))
 
 
 def _read_only(session_key: str) -> Any:

@@ -12,6 +12,7 @@ from django.db.models import Field, Model, QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
 
 from .annotations import Kind
 
@@ -63,10 +64,11 @@ class _WithoutScript:
         found = super().render(name, value, attrs, renderer)  # type: ignore[misc]
         plain = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else value or ""
         return format_html(
-            '{}<noscript><input type="text" name="{}" value="{}" aria-label="Primary key"></noscript>',
+            '{}<noscript><input type="text" name="{}" value="{}" aria-label="{}"></noscript>',
             found,
             name,
             plain,
+            gettext("Primary key"),
         )
 
 
@@ -112,10 +114,15 @@ def model_field(kind: Kind, place: Place, **how: Any) -> forms.Field:
         return made(objects, widget=searched(source, place.site), **how)
     if admin and objects[: LISTED + 1].count() <= LISTED:
         return made(objects, **how)
-    helped = said(how.pop("help_text", ""), f"The primary key of a {model._meta.verbose_name}.")
+    helped = said(
+        how.pop("help_text", ""), gettext("The primary key of a %(model)s.") % {"model": model._meta.verbose_name}
+    )
     if kind.many:
-        return made(objects, widget=KeysInput, help_text=said(helped, "With commas between several."), **how)
-    errors = {"invalid_choice": f"There is no {model._meta.verbose_name} with this primary key."}
+        return made(objects, widget=KeysInput, help_text=said(helped, gettext("With commas between several.")), **how)
+    errors = {
+        "invalid_choice": gettext("There is no %(model)s with this primary key.")
+        % {"model": model._meta.verbose_name}
+    }
     return made(objects, widget=forms.TextInput, error_messages=errors, help_text=helped, **how)
 
 

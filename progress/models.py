@@ -7,6 +7,7 @@ import json
 from typing import Any, ClassVar, Final, NamedTuple
 
 from django.db import models
+from django.utils.translation import gettext_lazy
 
 from .snapshot import FINAL, State
 
@@ -60,8 +61,8 @@ class TaskRun(models.Model):
             ("rerun_taskrun", "Can start task runs again"),
             ("see_arguments_taskrun", "Can see the arguments of task runs"),
         ]
-        verbose_name = "task run"
-        verbose_name_plural = "task runs"
+        verbose_name = gettext_lazy("task run")
+        verbose_name_plural = gettext_lazy("task runs")
         ordering = ("-queued_at", "-id")
         get_latest_by = "queued_at"
         constraints: ClassVar = [

@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from .claims import NOBODYS, Claim, Life
 from .counters import counters
-from .servers import Flow, wire
+from .servers import Flow
 
 logger = logging.getLogger(__name__)
 
 FRAME_BYTES: Final = 64 * 1024  # several snapshots share a frame up to about this size
+WHOLE_TEXT: Final = 0x81  # the first byte of a text message in one piece (RFC 6455, 5.2)
 
 
 class Shown:
@@ -32,6 +34,7 @@ class Shown:
         "_now",
         "_wires",
         "claim",
+        "final",
         "key",
         "life",
         "logs_to",
@@ -51,11 +54,12 @@ class Shown:
         now: Callable[[], str],
         claim: Claim = NOBODYS,
         life: Life | None = None,
+        final: bool = False,
     ) -> None:
         self.key, self.seq = key, seq
         self.public, self.staff = public, staff
         self.logs_to = logs_to
-        self.claim, self.life = claim, life
+        self.claim, self.life, self.final = claim, life, final
         self._now = now
         self._framed_at = 0.0
         self._frames: dict[bool, str] = {}
@@ -85,15 +89,31 @@ def frame(items: list[str], at: str) -> str:
     return f'{{"type":"snapshots","at":"{at}","items":[{",".join(items)}]}}'
 
 
+def wire(text: str) -> bytes:
+    """A text message as it travels from server to client, for `Flow.write`.
+
+    Uncompressed, which is valid whatever was negotiated.
+    """
+    payload = text.encode()
+    size = len(payload)
+    if size < 126:
+        return struct.pack("!BB", WHOLE_TEXT, size) + payload
+    if size < 65536:
+        return struct.pack("!BBH", WHOLE_TEXT, 126, size) + payload
+    return struct.pack("!BBQ", WHOLE_TEXT, 127, size) + payload
+
+
 class Outbox:
     """Sends the newest of each task as fast as the reader takes it, at most once per `every` seconds."""
+
+    __slots__ = ("_begun", "_closed", "_flow", "_last", "_now", "_send", "_task", "_waiting", "every")
 
     def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]], flow: Flow, now: Callable[[], str]) -> None:
         self.every = 0.0  # seconds
         self._send, self._flow, self._now = send, flow, now
         self._waiting: dict[str, tuple[Shown, bool]] = {}
         self._begun: asyncio.Handle | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | None = None  # while the server's own `send` is used
         self._last = 0.0
         self._closed = False
 
@@ -102,13 +122,19 @@ class Outbox:
         """True while the reader takes nothing."""
         return self._flow.stuck
 
+    def write(self, message: bytes) -> bool:
+        """Send a frame that was made for many readers now. False if anything is in the way: then `put` it."""
+        if self._waiting or self._task is not None or self.every or self._closed:
+            return False
+        return self._flow.write(message)
+
     def put(self, shown: Shown, staff: bool) -> None:
         """Replace what was still to be said about this task."""
         if self._closed:
             return
         counters.conflated += shown.key in self._waiting
         self._waiting[shown.key] = (shown, staff)
-        if self._begun is None and (self._task is None or self._task.done()):
+        if self._begun is None and self._task is None:
             # In the next turn of the loop: what else arrives in this one replaces it, or shares its frame.
             self._begun = asyncio.get_running_loop().call_soon(self._begin)
 
@@ -136,21 +162,36 @@ class Outbox:
         while self._waiting and not self.every and self._flow.direct:
             self._flow.write(self._take_wire())
         if self._waiting:
-            self._task = asyncio.create_task(self._drain())
+            draining = asyncio.create_task(self._drain())
+            self._task = None if draining.done() else draining  # an eager one may be
 
     async def _drain(self) -> None:
+        try:
+            await self._send_what_waits()
+        finally:
+            self._task = None
+
+    async def _send_what_waits(self) -> None:
+        rest = 0  # of what waited when it was time: it may take several frames, and no pause parts them
         while self._waiting:
             if self._flow.stuck:
                 await self._flow.ready()
-            elif (pause := self._last + self.every - time.monotonic()) > 0 and self.every:
+            elif not rest and self.every and (pause := self._last + self.every - time.monotonic()) > 0:
                 await asyncio.sleep(pause)
             else:
-                self._last = time.monotonic()
+                if not rest:
+                    self._last, rest = time.monotonic(), len(self._waiting)
+                before = len(self._waiting)
+                text = self._take()
+                rest = max(rest - (before - len(self._waiting)), 0)
                 try:
-                    await self._send({"type": "websocket.send", "text": self._take()})
+                    await self._hand_over(text)
                 except Exception as error:  # noqa: BLE001 (each server has its own error for who is leaving)
                     logger.debug("A snapshot reached nobody: %r", error)
                     return
+
+    async def _hand_over(self, text: str) -> None:
+        await self._send({"type": "websocket.send", "text": text})
 
     def _take_wire(self) -> bytes:
         if len(self._waiting) == 1:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from .conf import conf
-from .leases import LEASE, RENEW_EVERY
+from .leases import LEASE, SILENT_FOR
 from .pool import can_terminate
 from .record import TEXTS, Record, Status
 from .reporter import Reporter
@@ -27,16 +27,19 @@ OVER: Final = frozenset({Status.FENCED, Status.ENDED, Status.REFUSED, Status.DAM
 
 @dataclass(slots=True)
 class _Said:
-    """The last thing a reporter said, what the record answered, and when it may speak again."""
+    """The last thing a reporter said and when, what the record answered, and when it may speak again."""
 
     current: float = -1
     changes: int = -1
     due: float = 0.0
+    spoke: float = 0.0
+    hurried: bool = False  # since it spoke
     fence: int = 0
     n: int = 0
     attempt: int = 0
     run: int = 1
     seq: int = 0
+    head: Record | None = None  # of the record, as the last accepted save has left it
     heard: float = 0.0  # when the store last took a sign of life; 0 = never
     lines: list[tuple[str, str]] = field(default_factory=list)  # of the log, taken and not yet stored
 
@@ -82,13 +85,19 @@ class Pacing:
 
     def hurry(self, reporter: Reporter) -> None:
         """Let it speak now, whatever the interval says."""
-        self._said[reporter].due = 0.0
+        said = self._said[reporter]
+        said.due, said.hurried = 0.0, True
+
+    def hurry_all(self) -> None:
+        """Let each speak now that had to wait for its interval."""
+        for said in self._said.values():
+            said.due, said.hurried = 0.0, True
 
     def next_due(self) -> float | None:
         """When the next reporter may speak (s, monotonic); None = when one calls."""
         # One that sleeps and yet has news could not be stored: it is due, and nobody will call again.
         due = [said.due for one, said in self._said.items() if not one.attention or _changed(one, said)]
-        signs = (said.heard + RENEW_EVERY for one, said in self._said.items() if self._is_leased(one, said))
+        signs = (said.heard + SILENT_FOR for one, said in self._said.items() if self._is_leased(one, said))
         return min((*due, *signs), default=None)
 
     def _is_leased(self, reporter: Reporter, said: _Said) -> bool:
@@ -97,10 +106,10 @@ class Pacing:
     def to_renew(self) -> list[Reporter]:
         """The running tasks that have been silent for so long that they must give a sign of life."""
         since = {one: self._clock() - said.heard for one, said in self._said.items() if self._is_leased(one, said)}
-        if max(since.values(), default=0) < RENEW_EVERY:
+        if max(since.values(), default=0) < SILENT_FOR:
             return []
         # Those that are due soon go along: a thousand silent tasks must not wake us a thousand times.
-        return [one for one, silent in since.items() if silent >= RENEW_EVERY / 2]
+        return [one for one, silent in since.items() if silent >= SILENT_FOR / 2]
 
     def renewed(self, reporter: Reporter, answer: Answer) -> None:
         """Take in what became of a sign of life.
@@ -161,6 +170,7 @@ class Pacing:
         if state is not State.STARTED and reporter.logs:
             return None
         said.n += 1
+        said.spoke, said.hurried = self._clock(), False
         shown = State.PROGRESS if state is State.STARTED and (changes or current) else state
         arguments: dict[str, Any] = {
             "exec": job.exec,
@@ -178,16 +188,21 @@ class Pacing:
             "seen": said.seq,
             **reporter.texts(state),
         }
-        return Report(reporter, Write("save", job.key, arguments), current, changes, state)
+        return Report(reporter, Write("save", job.key, arguments, said.head), current, changes, state)
 
     def answered(self, report: Report, answer: Answer) -> bool:
         """Take in what became of a report. True if it was this execution's first one."""
         reporter, said, head = report.reporter, self._said[report.reporter], answer.head
         first = answer.accepted and said.fence == 0
         said.current, said.changes = report.current, report.changes
-        said.due = self._clock() + (conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL)
+        if not said.hurried:  # else somebody looks since it was asked for, and the answer may not know it
+            # Counted from when it might have spoken, not from when it did: of a task that steps just as often, each
+            # step would be shown a little later than the one before. Who was silent gains one short interval at most.
+            since = max(said.due, said.spoke - conf.PROGRESS_INTERVAL)
+            said.due = since + (conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL)
         if answer.accepted:
             said.fence, said.attempt, said.run, said.seq = head.fence, head.attempt, head.run, head.seq
+            said.head = head
             said.heard = self._clock()
             if head.control:
                 reporter.ask_cancel()

@@ -21,7 +21,8 @@ from typing import Any, Final
 
 logger = logging.getLogger(__name__)
 
-WAIT: Final = 0.1  # seconds for one message, as in the layer; a flush is noticed by then
+WAIT: Final = 0.1  # seconds until the first group is joined, as in the layer
+LISTEN: Final = 1.0  # seconds for one message: each time that none came takes Python's lock from a task that computes
 AGAIN: Final = 0.5  # seconds after an error
 
 
@@ -40,7 +41,7 @@ async def _receive(shard: Any, reconnected: Callable[[], None]) -> None:
     while True:
         try:
             if shard._pubsub and shard._pubsub.subscribed:
-                message = await shard._pubsub.get_message(ignore_subscribe_messages=True, timeout=WAIT)
+                message = await shard._pubsub.get_message(ignore_subscribe_messages=True, timeout=LISTEN)
                 link, before = _link(shard._pubsub), link
                 if before is not None and link is not before:
                     reconnected()

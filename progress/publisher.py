@@ -30,6 +30,7 @@ from asgiref.sync import async_to_sync
 from . import groups
 from .announcer import SEND_TIMEOUT
 from .control_group import ControlGroup
+from .ending import end
 from .exceptions import ProgressError
 from .leases import Tell
 from .native_thread import NativeThread, threads_are_greenlets
@@ -42,6 +43,9 @@ logger = logging.getLogger(__name__)
 
 DRAIN: Final = 1.0  # seconds that a leaving process may spend on what is still to be said
 RETRY_AFTER: Final = 0.5  # seconds between two attempts while Redis is away
+# Seconds from one look to the next. What a busy process has to say meanwhile goes in one round trip, and a task that
+# begins and ends within it is one write; who was silent before is heard at once.
+GATHER: Final = 0.01
 PAUSE_AFTER_ERROR: Final = 5.0  # seconds before the next attempt after an error that nobody foresaw
 
 
@@ -70,11 +74,12 @@ class Publisher:
 
     def __init__(self) -> None:
         self.process = f"{os.getpid()}-{os.urandom(8).hex()}"
-        self._control_group = ControlGroup(self.process, self._control)
+        self._control_group = ControlGroup(self.process, self._control, self._catch_up)
         self._inbox = _Inbox()
         self._publishing = Publishing(self.process)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._woken: asyncio.Event | None = None
+        self._called = False  # by `wake`, since the last look
         self._stopping = False
         self._retry_at = 0.0
         self._chores: set[asyncio.Task[None]] = set()
@@ -113,10 +118,19 @@ class Publisher:
 
     def wake(self) -> None:
         """Something changed: look now. Never blocks."""
+        if self._called:
+            return
         loop, woken = self._loop, self._woken
-        if loop is not None and woken is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed: the process is leaving
-                loop.call_soon_threadsafe(woken.set)
+        if loop is None or woken is None:
+            return
+        try:
+            self._called = True
+            loop.call_soon_threadsafe(woken.set)
+        except RuntimeError:  # the loop was closed: the process is leaving
+            return
+        except BaseException:  # a soft time limit, which strikes anywhere
+            self._called = False
+            raise
 
     def stop(self, timeout: float = DRAIN) -> None:
         """Say what is still to be said, then end the thread. Waits at most about `timeout` seconds."""
@@ -138,6 +152,7 @@ class Publisher:
     async def _serve(self) -> None:
         self._loop, self._woken = asyncio.get_running_loop(), asyncio.Event()
         deadline: float | None = None
+        looked = 0.0
         try:
             while True:
                 if self._stopping:
@@ -148,7 +163,11 @@ class Publisher:
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(pause):
                             await self._woken.wait()
+                if not self._stopping and (rest := looked + GATHER - time.monotonic()) > 0:
+                    await asyncio.sleep(rest)
                 self._woken.clear()
+                self._called = False  # before the look: what comes from now on calls again
+                looked = time.monotonic()
                 await self._look()
         finally:
             await self._leave()
@@ -198,11 +217,14 @@ class Publisher:
         if self._publishing.control(event):
             self.wake()
 
+    def _catch_up(self) -> None:
+        """What was sent while the control group was not listened to is in the answers to what the tasks say next."""
+        self._publishing.hurry()
+        self.wake()
+
     async def _leave(self) -> None:
         self._loop = None
-        for chore in self._chores:
-            chore.cancel()
-        await asyncio.gather(*self._chores, return_exceptions=True)
+        await end(self._chores)
         await self._control_group.leave()
         with contextlib.suppress(Exception):
             if close := getattr(get_store(), "aclose", None):

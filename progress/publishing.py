@@ -59,6 +59,10 @@ class Publishing:
         self._pacing.hurry(reporter)
         return True
 
+    def hurry(self) -> None:
+        """Let every task say its next news at once."""
+        self._pacing.hurry_all()
+
     async def publish(self, store: Store, *, everything: bool) -> None:
         """Say what may be said now; with `everything` what may not yet, too. Raises `StoreUnavailable`."""
         ready = self._pacing.ready(everything=everything)
@@ -87,9 +91,14 @@ class Publishing:
             if answer.accepted and first and answer.head.owner:
                 self._introductions.append((report.write.key, answer))
             if answer.accepted:
-                record = shown(report, answer)
-                hint = groups.hint(report.write.key, record.seq, record.text(), record.text(staff=True))
-                await self._tell(report.write.key, hint, answer)
+                await self._announce(report, answer)
+
+    async def _announce(self, report: Report, answer: Answer) -> None:
+        if answer.heard:
+            record = shown(report, answer)
+            hint = groups.hint(report.write.key, record.seq, *record.texts())
+            await self.announcer.send(groups.of_key(report.write.key), hint)
+        await self._tell_wholes(answer)
 
     def _report(self, reporter: Reporter) -> Report | None:
         try:
@@ -116,7 +125,8 @@ class Publishing:
             self._once.popleft()
             _count(answer)
             if answer.accepted:
-                await self._tell(write.key, groups.hint(write.key, answer.head.seq), answer)
+                await self.announcer.send(groups.of_key(write.key), groups.hint(write.key, answer.head.seq))
+                await self._tell_wholes(answer)
 
     async def _introduce(self) -> None:
         """Tell owners of tasks that have just started."""
@@ -124,8 +134,7 @@ class Publishing:
             key, answer = self._introductions.popleft()
             await self.announcer.send(groups.of_owner(answer.head.owner), groups.hint(key, answer.head.seq))
 
-    async def _tell(self, key: str, hint: dict[str, Any], answer: Answer) -> None:
-        await self.announcer.send(groups.of_key(key), hint)
+    async def _tell_wholes(self, answer: Answer) -> None:
         for group, event in groups.of_wholes(answer):
             await self.announcer.send(group, event)
 

@@ -92,9 +92,29 @@ class Record:
                 values[name] = convert(raw)
         return cls(**values)
 
+    @classmethod
+    def from_head(cls, head: Mapping[str, str]) -> Record:
+        """The head of a record as `record.lua` answers it. A number that somebody has damaged counts as missing."""
+        values: dict[str, Any] = {"state": ""}
+        for name, text in head.items():
+            try:
+                values[name] = int(text) if name in _NUMBERS else text
+            except ValueError:
+                continue
+        return cls(**values)
+
     def text(self, *, staff: bool = False) -> str:
         """The snapshot as JSON, in the public or the staff view, as `protocol.md` describes it."""
-        head = {
+        return self.texts()[staff]
+
+    def texts(self) -> tuple[str, str]:
+        """The snapshot as JSON, in the public and in the staff view."""
+        head = snapshot.encode(self._head())[1:-1]
+        public, staff = (self.public, self.outcome), (self.staff, self.outcome_staff)
+        return _joined(head, self.body, *public), _joined(head, self.body, *staff)
+
+    def _head(self) -> dict[str, Any]:
+        head: dict[str, Any] = {
             "v": snapshot.VERSION,
             "seq": self.seq,
             "attempt": self.attempt,
@@ -117,9 +137,7 @@ class Record:
             ended = min(self.parts_ended, self.parts_known)
             failed = min(self.parts_failed, ended)
             head["children"] = {"known": self.parts_known, "ended": ended, "failed": failed}
-        views = (self.staff, self.outcome_staff) if staff else (self.public, self.outcome)
-        members = [snapshot.encode(head)[1:-1], self.body, *views]
-        return "{" + ",".join(part for part in members if part) + "}"
+        return head
 
     def snapshot(self, *, staff: bool = False) -> dict[str, Any]:
         """The snapshot as a dict, in the public or the staff view."""
@@ -136,4 +154,9 @@ class Record:
         return 1 if self.state == State.SUCCESS else own
 
 
+def _joined(*members: str) -> str:
+    return "{" + ",".join(part for part in members if part) + "}"
+
+
 _FIELDS: Final = {field.name: (int if field.type == "int" else lambda raw: raw.decode()) for field in fields(Record)}
+_NUMBERS: Final = {name for name, convert in _FIELDS.items() if convert is int}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -11,7 +13,7 @@ from .breaker import Breaker
 from .conf import conf
 from .exceptions import StoreUnavailable
 from .log_pages import log_page
-from .redis_clients import READ_TIMEOUT, RedisClients, answer_or_raise, waited
+from .redis_clients import CONNECTION_WAIT, CONNECTIONS, READ_TIMEOUT, RedisClients, answer_or_raise, waited
 from .store import LIVE_LIFETIME, LOG_LIMIT, LogPage
 
 
@@ -23,6 +25,7 @@ class RedisLogs(RedisClients):
         self.prefix = prefix
         # Reads have one of their own: they are more patient, and what is slow for a write is no reason not to read.
         self.read_breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
+        self._turns: dict[int, threading.BoundedSemaphore] = {}  # by process
 
     async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str:
         """Append (level, text) lines to the task's log; the answer is the cursor of the last, "" if there is none.
@@ -30,11 +33,10 @@ class RedisLogs(RedisClients):
         The log of an ended task lives as long as its record.
         """
         name = f"{self.prefix}:log:{key}"
-        pipe = self.aclient().pipeline(transaction=False)
-        for level, text in lines:
-            pipe.xadd(name, {"level": level, "text": text}, maxlen=LOG_LIMIT, approximate=False)
-        pipe.expire(name, conf.PROGRESS_RETENTION if ended else LIVE_LIFETIME)
-        replies = await waited(pipe.execute(raise_on_error=False))
+        add = ("XADD", name, "MAXLEN", LOG_LIMIT, "*")
+        commands: list[tuple[Any, ...]] = [(*add, "level", level, "text", text) for level, text in lines]
+        commands.append(("EXPIRE", name, conf.PROGRESS_RETENTION if ended else LIVE_LIFETIME))
+        replies = await waited(self.aexchange(commands))
         cursor = answer_or_raise(replies[-2]) if lines else None
         return cursor.decode() if cursor else ""
 
@@ -63,8 +65,14 @@ class RedisLogs(RedisClients):
         may be inside of a transaction, and others wait for that.
         """
         self.read_breaker.check()
+        # A flood of requests has a thread each. A child has turns of its own: a fork may leave the parent's taken.
+        turn = self._turns.setdefault(os.getpid(), threading.BoundedSemaphore(CONNECTIONS))
+        if not turn.acquire(timeout=CONNECTION_WAIT):
+            raise StoreUnavailable(f"{CONNECTIONS} others have been asking Redis for {CONNECTION_WAIT} s.")
         try:
             return call()
         except RedisError as error:
             self.read_breaker.trip()
             raise StoreUnavailable(f"Redis did not answer: {error}") from error
+        finally:
+            turn.release()

@@ -1,7 +1,8 @@
 """From the URL of a Redis to connection pools, for threads and for event loops: one server, or behind Sentinels.
 
 What the caller asks for counts more than what the URL says: a time-out in a URL that a site shares with its cache
-must not make our calls wait that long.
+must not make our calls wait that long. Nor must a Sentinel that is away: redis-py would ask it again and again, for
+seconds; here the next one is asked at once.
 """
 
 from __future__ import annotations
@@ -15,9 +16,13 @@ import redis.asyncio.connection
 import redis.asyncio.sentinel
 import redis.connection
 import redis.sentinel
+from redis.asyncio.retry import Retry as AsyncRetry
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from . import redis_url
 
+UNLIMITED: Final = 2**31  # connections; redis-py 8 by itself refuses the 101st
 OF_SENTINEL: Final = "sentinel_"  # what in a query is meant for the Sentinels themselves
 WAITING: Final = ("socket_timeout", "socket_connect_timeout")
 
@@ -28,14 +33,16 @@ _parse_for_loops: Any = redis.asyncio.connection.parse_url
 
 
 def pool(url: str, **options: Any) -> redis.ConnectionPool:
-    """Connections to the Redis at `url` for plain code. `options` are those of a redis-py connection.
+    """Connections to the Redis at `url` for plain code, as many as are asked for. `options` are those of redis-py.
 
     Raises `ProgressError` or `ValueError` when `url` has none of the forms in `redis_url`.
     """
+    options = {"max_connections": UNLIMITED, **options}
     if not _is_behind_sentinels(url):
         return redis.ConnectionPool(**{**_parse(url), **options})
     behind = _behind_sentinels(url, options)
-    manager = redis.sentinel.Sentinel(behind.addresses, sentinel_kwargs=behind.theirs)  # type: ignore[no-untyped-call]
+    theirs = {**behind.theirs, "retry": Retry(NoBackoff(), 0)}
+    manager = redis.sentinel.Sentinel(behind.addresses, sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
     return _SentinelPool(behind.master, manager, **behind.own)  # type: ignore[no-untyped-call]
 
 
@@ -45,7 +52,8 @@ def apool(url: str, *, max_connections: int, timeout: float, **options: Any) -> 
     if not _is_behind_sentinels(url):
         return redis.asyncio.BlockingConnectionPool(**{**_parse_for_loops(url), **options})
     behind = _behind_sentinels(url, options)
-    manager = redis.asyncio.sentinel.Sentinel(behind.addresses, sentinel_kwargs=behind.theirs)  # type: ignore[no-untyped-call]
+    theirs = {**behind.theirs, "retry": AsyncRetry(NoBackoff(), 0)}
+    manager = redis.asyncio.sentinel.Sentinel(behind.addresses, sentinel_kwargs=theirs)  # type: ignore[no-untyped-call]
     return _WaitingSentinelPool(behind.master, manager, **behind.own)  # type: ignore[no-untyped-call]
 
 

@@ -171,10 +171,12 @@ class Reporter(Counting):
         public = f'"meta":{self._meta}'
         staff = f'"meta":{self._private_meta or self._meta},"worker":{worker}'
         body = snapshot.encode(self._body())[1:-1]
-        taken = len(body.encode()) + max(len(public.encode()), len(staff.encode()))
+        if self._whole.parts:  # most tasks have no stages
+            taken = len(body.encode()) + max(len(public.encode()), len(staff.encode()))
+            body += self._stages_json(snapshot.SNAPSHOT_BYTES - snapshot.REST_BYTES - taken)
         return {
             "fraction": "" if reached is None else repr(reached),
-            "body": body + self._stages_json(snapshot.SNAPSHOT_BYTES - snapshot.REST_BYTES - taken),
+            "body": body,
             "public": public,
             "staff": staff,
             **(outcome(job.options, task=job.name, result=self.result, error=self.error) if ended else {}),

@@ -11,25 +11,26 @@ import asyncio
 import logging
 import random
 import time
-import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Final, Protocol
 
 from .exceptions import ProgressError
+from .per_loop import PerLoop
 from .permissions import Viewer
 from .revocations import revocations
 
 logger = logging.getLogger(__name__)
 
 # Seconds. What is known of a session is at most 5 s old when it is first used (`middleware.CACHE_SECONDS`), is found
-# out again after 45 s at most, is looked at every 5 s, and a look-up takes 2 s: within 60 s in all. So it is for
-# what the site's own function said about a user object that was loaded up to 5 s before.
+# out again after 42 s at most, is looked at every 5 s, and a look-up takes up to 8 s in a crowd: within 60 s in all.
+# So it is for what the site's own function said about a user object that was loaded up to 5 s before: 45, 5 and 5 s.
 EVERY: Final = 5.0
-LOOK_UP_AFTER: Final = 45.0
+LOOK_UP_AFTER: Final = 42.0
 EARLIER: Final = 0.3  # part of that by which some look-ups come earlier: sessions that came together are spread
 AGAIN_AFTER: Final = 10.0  # when a look-up failed
 JUST_NOW: Final = 2.0  # whoever loads a page later wants to see what is new
 AT_ONCE: Final = 2  # look-ups; half of the threads stay free for those who come
+TOLD_AT_ONCE: Final = 100  # connections, then others have the loop
 
 LookUp = Callable[[], Awaitable[Viewer]]
 
@@ -105,10 +106,14 @@ class Reviews:
             await revocations().alook()
         except ProgressError as error:
             logger.debug("Revoked tokens are looked for later: %s", error)
-        for session in list(self._sessions.values()):
-            for member in list(session.members):
-                member.reviewed(session.viewer)
-            await asyncio.sleep(0)  # very many must not hold up the loop
+        number = 0
+        for session in tuple(self._sessions.values()):
+            for member in tuple(session.members):
+                if member in session.members:  # still
+                    member.reviewed(session.viewer)
+                number += 1
+                if not number % TOLD_AT_ONCE:
+                    await asyncio.sleep(0)  # very many must not hold up the loop
 
     async def _look_up(self, due: Iterator[_Session]) -> None:
         """One after another, as long as that goes quickly."""
@@ -125,12 +130,4 @@ class Reviews:
                 slow = isinstance(error, TimeoutError)
 
 
-_reviews: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Reviews] = weakref.WeakKeyDictionary()
-
-
-def get_reviews() -> Reviews:
-    """The running loop's."""
-    loop = asyncio.get_running_loop()
-    if loop not in _reviews:
-        _reviews[loop] = Reviews()
-    return _reviews[loop]
+get_reviews: Final = PerLoop(Reviews)

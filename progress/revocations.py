@@ -13,7 +13,9 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from .per_loop import PerLoop
 from .store import Store, get_store
+from .together import Together
 
 LOOK_EVERY: Final = 20.0  # seconds
 OVERLAP: Final = 3600.0  # seconds; clocks of those who revoke differ
@@ -26,7 +28,9 @@ class Revocations:
     def __init__(self, store: Store) -> None:
         self._store = weakref.ref(store)
         self._known: dict[str, float] = {}  # what it is about → seconds since 1970
+        self.learnt = 0  # how often something new was learnt: until then, what is not void stays so
         self._looked: float | None = None
+        self._look_together = PerLoop(lambda: Together(self._look_for_all))
 
     def voids(self, names: Iterable[str], issued: float) -> bool:
         """True if a token issued then, which is about `names`, has been revoked as far as is known here."""
@@ -41,8 +45,12 @@ class Revocations:
 
     async def alook(self) -> None:
         """Like `look`."""
+        if self._is_due():
+            await self._look_together()()
+
+    async def _look_for_all(self, _names: list[str]) -> None:
         store = self._store()
-        if store is not None and self._is_due():
+        if store is not None and self._is_due():  # those who asked before may have looked
             with self._looking():
                 self._learn(await store.arevoked(self._since()))
 
@@ -72,7 +80,9 @@ class Revocations:
         return max(self._known.values(), default=OVERLAP) - OVERLAP
 
     def _learn(self, told: dict[str, float]) -> None:
-        self._known |= {name: at for name, at in told.items() if at > self._known.get(name, -1.0)}
+        if news := {name: at for name, at in told.items() if at > self._known.get(name, -1.0)}:
+            self._known |= news
+            self.learnt += 1
 
 
 _of_stores: weakref.WeakKeyDictionary[Store, Revocations] = weakref.WeakKeyDictionary()
@@ -82,5 +92,5 @@ def revocations() -> Revocations:
     """Those of the store that the settings name."""
     store = get_store()
     if store not in _of_stores:
-        _of_stores[store] = Revocations(store)
+        return _of_stores.setdefault(store, Revocations(store))  # another thread may be first
     return _of_stores[store]

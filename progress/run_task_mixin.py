@@ -17,7 +17,8 @@ from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.loader import select_template
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path, reverse
+from django.urls import URLPattern, get_script_prefix, path, reverse
+from django.utils.translation import gettext
 
 from . import snapshot
 from .exceptions import StoreUnavailable
@@ -27,7 +28,7 @@ from .models import TaskRun
 from .run_task_runs import Shown, note, parts_of, shown_to, started_for, titles_of, total_of
 from .runnable import may_start
 from .starting import AS_USUAL, MayNotStart, NotSent, start
-from .task_calls import Call, Offer, Tasks, for_one_of_many, form_for_the_rest, how_often, offers, taker_of
+from .task_calls import Call, Offer, Tasks, for_one_of_many, form_for_the_rest, of_how_many, offers, taker_of
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -70,8 +71,8 @@ class RunTaskMixin(ModelAdmin):
         if self.actions is None or IS_POPUP_VAR in request.GET:
             return found
         for offer in self._offers(request):
-            words = offer.label.replace("%", "%%") + " for the selected %(verbose_name_plural)s"
-            found[ACTION + offer.name] = (partial(_run_selected, offer=offer), ACTION + offer.name, words)
+            name, act = ACTION + offer.name, partial(_run_selected, offer=offer)
+            found[name] = (act, name, offer.for_selected)
         return found
 
     def render_change_form(
@@ -98,7 +99,7 @@ class RunTaskMixin(ModelAdmin):
             return []
         place = quote(obj.pk)
         found = [(offer.label, self._link("run_task", place, offer.name)) for offer in self._offers(request)]
-        return [*found, ("Runs", self._link("object_runs", place))] if found else []
+        return [*found, (gettext("Runs"), self._link("object_runs", place))] if found else []
 
     def _offers(self, request: HttpRequest) -> list[Offer]:
         return [offer for offer in offers(self.run_tasks) if may_start(request.user, offer.name)]
@@ -125,13 +126,13 @@ class RunTaskMixin(ModelAdmin):
         obj = self._visible_or_404(request, object_id)
         runs = self._with_links(shown_to(request.user, started_for(obj)))
         context = {
-            "title": f"Runs for {obj}",
-            "label": "Runs",
+            "title": gettext("Runs for %(row)s") % {"row": obj},
+            "label": gettext("Runs"),
             "original": obj,
             "newest": runs[0] if runs else None,
             "runs": runs[1:],
             "back": self._link("change", quote(obj.pk)),
-            "back_words": f"Back to {obj}",
+            "back_words": gettext("Back to %(row)s") % {"row": obj},
         }
         return self._page(request, "runs", context)
 
@@ -148,10 +149,10 @@ class RunTaskMixin(ModelAdmin):
         """Ask first, then start the task for each of the rows, or once for all where it takes a list of them."""
         chosen = [obj for obj in queryset[: MANY + 1] if self.has_view_permission(request, obj)]
         if len(chosen) > MANY:
-            messages.error(request, f"Choose {MANY} at the most. Nothing was started.")
+            messages.error(request, gettext("Choose %(count)s at the most. Nothing was started.") % {"count": MANY})
             return None
         if not chosen:
-            messages.warning(request, "There is nothing to start it for.")
+            messages.warning(request, gettext("There is nothing to start it for."))
             return None
         calls = self._calls(offer, chosen)
         posted = bool(request.POST.get("post"))
@@ -172,13 +173,15 @@ class RunTaskMixin(ModelAdmin):
             raise Http404
         try:
             runs = self._with_links(shown_to(request.user, parts_of(snapshot.address(tree))))
-        except StoreUnavailable as error:
-            messages.error(request, str(error))
-            return self._page(request, "runs", {"title": "Runs", **self._back_to_list()}, status=503)
+        except StoreUnavailable:
+            messages.error(request, gettext("Redis does not answer. Try again."))
+            return self._page(request, "runs", {"title": gettext("Runs"), **self._back_to_list()}, status=503)
         if not runs:
             raise Http404
-        names = ", ".join(sorted({run.seen.row.name for run in runs}))
-        context: dict[str, Any] = {"title": f"{len(runs)} runs of {names}", "runs": runs, "total": total_of(runs)}
+        names = gettext(", ").join(sorted({run.seen.row.name for run in runs}))
+        title = gettext("%(count)s runs of %(names)s") % {"count": len(runs), "names": names}
+        context: dict[str, Any] = {"title": title, "runs": runs, "total": total_of(runs)}
+        context["socket"] = f"{get_script_prefix()}ws/progress/"
         if len(runs) == 1:
             context = {"title": str(runs[0].seen.row), "newest": runs[0]}
         return self._page(request, "runs", {**context, **self._back_to_list()})
@@ -191,7 +194,10 @@ class RunTaskMixin(ModelAdmin):
         return [Call([obj], self.run_task_arguments(offer.task, obj)) for obj in chosen]
 
     def _back_to_list(self) -> dict[str, str]:
-        return {"back": self._link("changelist"), "back_words": f"Back to {self.opts.verbose_name_plural}"}
+        return {
+            "back": self._link("changelist"),
+            "back_words": gettext("Back to %(row)s") % {"row": self.opts.verbose_name_plural},
+        }
 
     # --- Asking
 
@@ -218,10 +224,10 @@ class RunTaskMixin(ModelAdmin):
         objects = [obj for call in calls for obj in call.rows]
         what = objects[0] if len(objects) == 1 else f"{len(objects)} {self.opts.verbose_name_plural}"
         context = {
-            "title": f"{offer.label}: {what}",
+            "title": gettext("%(verb)s: %(run)s") % {"verb": offer.label, "run": what},
             "label": offer.label,
             "about": offer.about,
-            "explanation": f"{offer.name} will be started {how_often(calls)}",
+            "explanation": offer.how_often(calls),
             "objects": objects,
             "original": original,
             "form": form,
@@ -265,10 +271,10 @@ class RunTaskMixin(ModelAdmin):
 
     def _tell(self, request: HttpRequest, offer: Offer, sent: int, wanted: int, failed: str) -> None:
         if failed:
-            of_how_many = f"{sent} of {wanted} were started, the others were not." if sent else "Nothing was started."
-            messages.error(request, f"{of_how_many} {failed}")
+            messages.error(request, f"{of_how_many(sent, wanted)} {failed}")
         elif not offer.tracked:
-            messages.info(request, f"{offer.label}: started. The task is not tracked, so there is nothing to watch.")
+            said = gettext("%(task)s: started. The task is not tracked, so there is nothing to watch.")
+            messages.info(request, said % {"task": offer.label})
 
     # --- What all our pages need
 

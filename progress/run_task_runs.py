@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any, Final
 from django.contrib.admin.models import ADDITION, CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
+from django.utils.translation import gettext
 
 from .admin_runs import Seen, may
 from .exceptions import StoreUnavailable
@@ -18,7 +18,7 @@ from .history import fold
 from .models import TaskRun
 from .permissions import VIEW
 from .store import Change, get_store
-from .words import state_words
+from .words import listed, number_words, state_words
 from .workflow import FAILED
 
 RECENT: Final = 20  # runs of one row that its page shows
@@ -38,24 +38,22 @@ class Shown:
 
 @dataclass(frozen=True)
 class Total:
-    """How far runs are together, for ``<progress>`` and in words, and those of them that change no more, as JSON."""
+    """How far runs are together, for ``<progress>`` and in words."""
 
     value: str
     words: str
-    over: str
     failed: bool
 
 
 def total_of(runs: Sequence[Shown]) -> Total:
-    """The total of at least one run, each counting the same; `totalOf` in ``run-total.js`` says the same."""
+    """The total of at least one run, each counting the same; `totalOf` in ``list-words.js`` says the same."""
     ended = sum(bool(run.known.get("final")) for run in runs)
     failed = sum(run.known.get("state") in FAILED for run in runs)
     done = sum(1 if run.known.get("final") else run.known.get("fraction") or 0 for run in runs)
-    words = f"{ended:,} of {len(runs):,} ended" + (f", {failed:,} failed" if failed else "")
-    over = [
-        {name: run.known.get(name) for name in ("state", "final", "fraction")} for run in runs if not run.seen.live
-    ]
-    return Total(f"{done / len(runs):.4g}", words, json.dumps(over), failed > 0)
+    values = {"count": number_words(ended), "total": number_words(len(runs))}
+    of_failed = gettext("%(count)s failed") % {"count": number_words(failed)} if failed else ""
+    words = listed(gettext("%(count)s of %(total)s ended") % values, of_failed)
+    return Total(f"{done / len(runs):.4g}", words, failed > 0)
 
 
 def shown_to(user: Any, keys: Sequence[str]) -> list[Shown]:

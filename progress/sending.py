@@ -138,7 +138,8 @@ def _queue(
     answer = get_store().write(Write("queue", job.key, args))
     if answer.status is Status.ACCEPTED:
         publisher = get_publisher()
-        publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
+        if answer.heard:
+            publisher.announce(groups.of_key(job.key), groups.hint(job.key, answer.head.seq))
         for told in groups.of_wholes(answer):
             publisher.announce(*told)
         if answer.head.owner:

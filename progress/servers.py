@@ -7,9 +7,15 @@ Daphne's `send` is a partial of a method that knows the protocol, and the protoc
 Nor does it ask whether the application keeps up: what a client says goes into a queue without end, in messages of a
 megabyte. Its protocol calls `onMessage` for each, and `_max_message_size_exceeded` for those that are too large.
 
+Its protocol waits one second for the answer to a close frame. Then it resets the connection, and a client that was
+slow never reads why it was closed.
+
 uvicorn waits inside `send` until the reader has caught up, but it waits for ever, and what it closes stays until
 the last byte is read. Its `send` is a method of the protocol, which knows the transport: asyncio's, that can be cut.
 It reads nothing more until what came was taken.
+
+A message for many readers is framed once and given to their transports, past the server: its own way costs a task, an
+encoding and a frame for each. Where anything is unusual that way is taken.
 """
 
 from __future__ import annotations
@@ -28,8 +34,8 @@ from .counters import counters
 
 logger = logging.getLogger(__name__)
 
-
 STUCK_SECONDS: Final = 30.0  # a reader that takes nothing for so long is cut
+CLOSING_SECONDS: Final = 10  # for a client to answer a close frame, as uvicorn waits
 UNHANDLED: Final = 100  # messages of a client that wait to be handled; more than it may say at once
 UNHANDLED_BYTES: Final = 128 * 1024  # of them together, or of one
 TOO_MUCH: Final = 4429  # the close code for more than that
@@ -43,41 +49,47 @@ class Flow:
     it is cut.
     """
 
+    # Asked for each reader of each message: what is asked lies together.
+    __slots__ = ("_cut", "_dialogue", "_open", "_opened", "_send_at_once", "_transport", "stuck")
+
     def __init__(self, transport: Any = None, protocol: Any = None) -> None:
+        self.stuck = False  # True while the reader does not keep up
         self._transport = transport
-        self._protocol = protocol
-        self._open = asyncio.Event()
-        self._open.set()
+        self._dialogue, self._opened = protocol, getattr(protocol, "STATE_OPEN", None)
+        self._send_at_once = None if protocol is None else kernels_send(transport)
+        self._open: asyncio.Event | None = None  # made when somebody has to wait: most never do
         self._cut: asyncio.TimerHandle | None = None
+        if protocol is not None:
+            protocol.closeHandshakeTimeout = CLOSING_SECONDS
         if transport is not None:
             transport.unregisterProducer()
             transport.registerProducer(self, True)
 
     @property
     def direct(self) -> bool:
-        """True if `write` may be called now."""
-        return self._protocol is not None and self._open.is_set()
+        """True if `write` writes now."""
+        return not self.stuck and self._dialogue is not None and self._dialogue.state == self._opened
 
-    def write(self, message: bytes) -> None:
-        """Hand the bytes of a whole message to the transport; dropped when the connection is closing.
-
-        For a message that goes to many readers: through the server each of them would cost it a task and an
-        encoding of its own.
-        """
-        if self._protocol.state != self._protocol.STATE_OPEN:
-            return
-        sent = _sent_at_once(self._transport, message)
+    def write(self, message: bytes) -> bool:
+        """Hand over a whole message, after all that was sent before. False: the server has to send it."""
+        if not self.direct:
+            return False
+        transport, sent = self._transport, 0
+        # Twisted's `write` costs two more system calls and a turn, and is for what comes after something that waits.
+        if self._send_at_once is not None and not transport.dataBuffer and not transport._tempDataLen:
+            try:
+                sent = self._send_at_once(message)
+            except OSError:
+                sent = 0  # the kernel takes nothing now, or the connection is broken: `write` will find out
         if sent < len(message):
-            self._transport.write(message[sent:])
-
-    @property
-    def stuck(self) -> bool:
-        """True while the reader does not keep up."""
-        return not self._open.is_set()
+            transport.write(message[sent:])
+        return True
 
     async def ready(self) -> None:
         """Return when the connection takes more data."""
-        await self._open.wait()
+        while self.stuck:
+            self._open = self._open or asyncio.Event()
+            await self._open.wait()
 
     def abort(self) -> None:
         """Cut the connection: what is in its buffer would never be read."""
@@ -88,6 +100,9 @@ class Flow:
         """The server leaves: wait for this reader no longer. What it has not taken by now is lost."""
         if self.stuck:
             self.abort()
+
+    def over(self) -> None:
+        """Nothing more is sent."""
 
     def _cut_off(self) -> None:
         logger.info("A reader took nothing for %d s and is cut", STUCK_SECONDS)
@@ -111,24 +126,53 @@ class Flow:
         self._takes_more()
 
     def _takes_nothing(self) -> None:
-        self._open.clear()
+        self.stuck = True
         if self._cut is None:
             self._cut = asyncio.get_running_loop().call_later(STUCK_SECONDS, self._cut_off)
 
     def _takes_more(self) -> None:
-        self._open.set()
+        self.stuck = False
+        if self._open is not None:
+            self._open.set()
+            self._open = None
         if self._cut is not None:
             self._cut.cancel()
             self._cut = None
 
 
 class WaitingFlow(Flow):
-    """The flow of a server whose `send` waits for the reader: of uvicorn. The application sends through `send`."""
+    """The flow of a server whose `send` waits for the reader: of uvicorn. The application sends through `send`.
 
-    def __init__(self, send: Callable[[dict[str, Any]], Awaitable[None]], transport: Any) -> None:
+    With a `protocol` that is known to speak WebSocket, `write` goes to the transport while that has nothing to send.
+    """
+
+    __slots__ = ("_connection", "_sending", "_server_send")
+
+    def __init__(
+        self, send: Callable[[dict[str, Any]], Awaitable[None]], transport: Any, protocol: Any = None
+    ) -> None:
         super().__init__()
         self._server_send, self._connection = send, transport
+        self._dialogue, self._opened = dialogue_of(protocol)
         self._sending = 0
+
+    @property
+    def direct(self) -> bool:
+        """True if `write` writes now."""
+        return (
+            not self.stuck
+            and self._dialogue is not None
+            and self._dialogue.state is self._opened
+            and not self._connection.get_write_buffer_size()
+            and not self._connection.is_closing()  # cut, which its protocol does not know yet
+        )
+
+    def write(self, message: bytes) -> bool:
+        """As `Flow.write`. The transport keeps what the kernel does not take, and then this is not `direct`."""
+        if not self.direct:
+            return False
+        self._connection.write(message)
+        return True
 
     async def send(self, message: dict[str, Any]) -> None:
         """Send as the server does, which waits before it sends, not after."""
@@ -181,7 +225,7 @@ class FlowControl:
         if scope["type"] != "websocket":
             await self.app(scope, receive, send)
         elif (connection := asyncio_transport(send)) is not None:
-            waiting = WaitingFlow(send, connection)
+            waiting = WaitingFlow(send, connection, send.__self__)
             try:
                 await self.app({**scope, "progress.flow": waiting}, receive, waiting.send)
             finally:
@@ -220,15 +264,24 @@ def bound_intake(protocol: Any, queue: asyncio.Queue[Any]) -> None:
     protocol.onMessage = hear_if_bounded
 
 
-def _sent_at_once(transport: Any, message: bytes) -> int:
-    """Bytes of `message` that the kernel took. Twisted's `write` alone costs two more system calls and a turn."""
-    # What is encrypted, or comes after something that still waits, must take Twisted's own way.
-    plain = type(transport).__module__ == "twisted.internet.tcp" and not transport.TLS
-    if not plain or transport.dataBuffer or transport._tempDataBuffer:
-        return 0
-    sent = transport.writeSomeData(message)
-    # Not a count: the connection is broken, and `write` will find out in the order that Twisted expects.
-    return sent if isinstance(sent, int) and sent > 0 else 0
+def kernels_send(transport: Any) -> Callable[[bytes], int] | None:
+    """`send` of the socket below a transport of Twisted's; None for what is encrypted, or another kind.
+
+    Kept, it cannot reach another's connection: that of a closed socket raises `OSError`.
+    """
+    if type(transport).__module__ != "twisted.internet.tcp" or transport.TLS:
+        return None
+    send: Callable[[bytes], int] = transport.socket.send
+    return send
+
+
+def dialogue_of(protocol: Any) -> tuple[Any, Any]:
+    """What knows the `state` of a WebSocket of uvicorn's, and which one means open. None for another protocol."""
+    if not type(protocol).__module__.startswith("uvicorn.protocols.websockets."):
+        return None, None
+    dialogue = getattr(protocol, "conn", protocol)  # `websockets-sansio` and `wsproto` keep it apart
+    opened = getattr(type(getattr(dialogue, "state", None)), "OPEN", None)
+    return (None, None) if opened is None else (dialogue, opened)
 
 
 def daphne_transport(send: Any) -> Any:
@@ -247,16 +300,3 @@ def asyncio_transport(send: Any) -> Any:
     if not all(hasattr(transport, name) for name in ("abort", "get_extra_info", "get_write_buffer_size")):
         return None
     return transport
-
-
-def wire(text: str) -> bytes:
-    """A text message as it travels from server to client, for `Flow.write`.
-
-    Uncompressed, which is valid whatever was negotiated.
-    """
-    # Autobahn is what Daphne speaks; other servers neither bring it nor come here.
-    from autobahn.websocket.protocol import PreparedMessage
-
-    message = PreparedMessage(text.encode(), isBinary=False, applyMask=False, doNotCompress=True)
-    framed: bytes = message.payloadHybi
-    return framed

@@ -6,6 +6,7 @@ Pure: no I/O and nothing of ours is imported, so worker, server and tests share 
 from __future__ import annotations
 
 import datetime as dt
+import functools
 import hashlib
 import json
 import math
@@ -16,6 +17,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any, Final
 from uuid import UUID
+
+from billiard.exceptions import SoftTimeLimitExceeded
 
 from .exceptions import InvalidReport
 
@@ -144,15 +147,20 @@ def total(value: Any) -> float | int | None:
     return found if found is not None and found > 0 else None
 
 
+# Made once: `json.dumps` makes one for each call that wants anything else than its defaults.
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def encode(value: Any) -> str:
     """Compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return _encoder.encode(value)
 
 
 def clip(text: Any, limit: int) -> str:
     """`text` without unseen characters, shortened with an ellipsis so that its JSON takes ≤ `limit` bytes."""
     clean = _UNSEEN.sub("\N{REPLACEMENT CHARACTER}", as_text(text)[: limit + 1])
-    if len(encode(clean).encode()) <= limit and len(clean) <= limit:
+    # A character takes six bytes of JSON at the most; most texts are far from their limit.
+    if 6 * len(clean) + 2 <= limit or (len(encode(clean).encode()) <= limit and len(clean) <= limit):
         return clean
     while len(encode(clean).encode()) > limit - 3:
         # Each pass removes at least one character and usually all that is too much.
@@ -162,9 +170,13 @@ def clip(text: Any, limit: int) -> str:
 
 
 def as_text(value: Any) -> str:
-    """The text of anything, also of what has none. Never raises."""
+    """The text of anything, also of what has none. Never raises but for a soft time limit that strikes in here."""
+    if value.__class__ is str:
+        return value
     try:
         return str(value)
+    except SoftTimeLimitExceeded:
+        raise
     except Exception:  # noqa: BLE001 (somebody's __str__; what it belongs to is to be told all the same)
         return f"({type(value).__name__} without a text)"
 
@@ -231,5 +243,9 @@ def iso(microseconds: int) -> str | None:
     """A time of the record (µs since 1970, 0 = not yet) as ISO 8601 UTC with milliseconds."""
     if not microseconds:
         return None
-    moment = dt.datetime.fromtimestamp(microseconds // 1000 / 1000, dt.UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{microseconds // 1000 % 1000:03d}Z"
+    return f"{_second(microseconds // 1_000_000)}.{microseconds // 1000 % 1000:03d}Z"
+
+
+@functools.lru_cache(maxsize=256)  # a snapshot names up to four times, most of them like the one before
+def _second(seconds: int) -> str:
+    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime("%Y-%m-%dT%H:%M:%S")

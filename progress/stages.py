@@ -20,6 +20,7 @@ from typing import Any, Final
 from . import snapshot
 from .exceptions import InvalidReport
 
+STILL_AFTER: Final = 5  # seconds beside the time that three more would take; then the rate of before is untrue
 SMOOTHING: Final = 0.3  # weight of the newest sample in the rate, as tqdm has it
 PLANNED: Final = 1000  # stages in one plan, at most
 REMEMBERED: Final = 100  # stages within one, before the oldest ended ones are only summed up
@@ -49,8 +50,9 @@ class Stage:
     """One part of a task's work, or the whole of it; may have parts of its own."""
 
     __slots__ = (
-        *("_past", "_past_done", "_past_weight", "_seen", "began", "current", "latest", "loops", "name", "parts"),
-        *("planned", "resets", "said", "skipped", "state", "total", "unit", "weight", "within"),
+        *("_past", "_past_done", "_past_weight", "_seen", "began", "born", "current", "entered", "latest", "left"),
+        *("loops", "name", "parts", "planned", "resets", "said", "skipped", "state", "total", "unit", "weight"),
+        "within",
     )
 
     def __init__(self, name: str = "", weight: float = 1, within: Stage | None = None) -> None:
@@ -69,6 +71,9 @@ class Stage:
         self.latest: Stage | None = None  # the part that ended last
         self.resets = 0
         self.began = time.monotonic()
+        self.born: float = self.began if within is None else within.born  # when the attempt began (s, monotonic)
+        self.entered: float | None = None  # when it ran first, and when it was left last; a reset changes neither
+        self.left: float | None = None
         self._seen = _Seen(0, self.began)
         # Parts that are remembered by their sums only.
         self._past = 0
@@ -79,12 +84,14 @@ class Stage:
     def begin(self) -> None:
         """It runs. One that has ended before goes on with what it has counted."""
         if self.state is Standing.WAITING:
-            self.began = time.monotonic()
+            self.began = self.entered = time.monotonic()
+        self.left = None
         self.state = Standing.RUNNING
 
     def end(self, standing: Standing) -> None:
         """It was left."""
         self.state = standing
+        self.left = time.monotonic()
         if self.within is not None:
             self.within.latest = self
 
@@ -163,7 +170,7 @@ class Stage:
         return self._seen.current
 
     def rate(self) -> float | None:
-        """Units per second of late, smoothed; None before there were any."""
+        """Units per second of late, smoothed; None before there were any, and when there have been none for long."""
         done = self.shown() - self.skipped
         seen, now = self._seen, time.monotonic()
         since = max(seen.at, self.began)
@@ -172,7 +179,9 @@ class Stage:
             smooth = sample if seen.rate is None else SMOOTHING * sample + (1 - SMOOTHING) * seen.rate
             seen.rate = smooth if math.isfinite(smooth) else None
             seen.at, seen.done = now, done
-        return None if seen.rate is None else round(seen.rate, 3)
+        if not seen.rate or now - seen.at > STILL_AFTER + 3 / seen.rate:  # it talks, and does not count any more
+            return None
+        return round(seen.rate, 3)
 
     def fraction(self) -> float | None:
         """How far it is, 0 ≤ f < 1, or None where that is unknown.
@@ -202,7 +211,8 @@ class Stage:
         """The stages for the snapshot, in ≤ `room` bytes of JSON with their commas, and how many are left out.
 
         In their order; those within a stage are listed while it runs and when it has failed. When they do not
-        all fit, those farthest from where the task is are left out, those that run last of all.
+        all fit, those farthest from where the task is are left out, those that run last of all. Where room is left,
+        the nearest have their times.
         """
         found = list(self._walk(0))
         kept: dict[int, dict[str, Any]] = {}
@@ -214,6 +224,13 @@ class Stage:
             if room < 0:
                 break
             kept[place] = entry
+        for place, entry in kept.items():
+            if not (times := found[place][1]._times()):
+                continue
+            room -= len(snapshot.encode(times).encode()) - 1
+            if room < 0:
+                break
+            entry.update(times)
         return [kept[place] for place in sorted(kept)], len(found) - len(kept) + self._past
 
     def _walk(self, depth: int) -> list[tuple[int, Stage]]:
@@ -228,6 +245,11 @@ class Stage:
         entry = {"name": self.name, "current": self.shown(), "total": self.total}
         entry |= {"weight": self.weight, "state": str(self.state), "depth": depth}
         return {name: value for name, value in entry.items() if value is not None and (name, value) != ("depth", 0)}
+
+    def _times(self) -> dict[str, int]:
+        """When it ran, in ms since the attempt began."""
+        times = {"from": self.entered, "to": self.left}
+        return {name: round((at - self.born) * 1000) for name, at in times.items() if at is not None}
 
 
 def _here(states: list[Standing]) -> int:

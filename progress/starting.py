@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 from django.core.exceptions import SuspiciousFileOperation
 from django.core.files.storage import default_storage
 from django.core.files.uploadedfile import UploadedFile
+from django.utils.translation import gettext
 from kombu.serialization import dumps
 
 from . import snapshot
@@ -78,8 +79,14 @@ def start(task: Any, arguments: Mapping[str, Any], user: Any, sending: Sending =
     """
     if not may_start(user, task):
         own = own_permission(task)
-        also = f", and {own} besides" if own else ""
-        raise MayNotStart(f"You may not start {task.name}. That takes staff with {START} or a site's grant{also}.")
+        values = {"task": task.name, "permission": START, "own": own}
+        said = gettext("You may not start %(task)s. That takes staff with %(permission)s or a site's grant.")
+        if own:
+            said = gettext(
+                "You may not start %(task)s. That takes staff with %(permission)s or a site's grant, "
+                "and %(own)s besides."
+            )
+        raise MayNotStart(said % values)
     serializer = task.serializer or task.app.conf.task_serializer
     with _stored(task, arguments) as plain:
         args, kwargs = call_of(task.run, {name: _carried(value, serializer) for name, value in plain.items()})
@@ -88,14 +95,12 @@ def start(task: Any, arguments: Mapping[str, Any], user: Any, sending: Sending =
             with owner(user):
                 sent = task.apply_async(args=args, kwargs=kwargs, **chosen)
         except TypeError as error:
-            raise NotSent(
-                f"The task {task.name} was not started: it does not take these arguments ({error})."
-            ) from error
+            said = gettext("The task %(task)s was not started: it does not take these arguments (%(error)s).")
+            raise NotSent(said % {"task": task.name, "error": error}) from error
         except Exception as error:
             _call_off(snapshot.key(chosen["task_id"]))
-            raise NotSent(
-                f"The task could not be sent: {str(error).rstrip('.')}. Check the broker and try again."
-            ) from error
+            said = gettext("The task could not be sent: %(error)s. Check the broker and try again.")
+            raise NotSent(said % {"error": str(error).rstrip(".")}) from error
     return Started(sent.id, snapshot.key(sent.id), options_of(task.name, task.run).track)
 
 
@@ -159,7 +164,8 @@ def _save(task: Any, name: str, file: UploadedFile[Any]) -> str:
     try:
         return default_storage.save(posixpath.join(folder, proper), file)
     except OSError as error:
-        raise NotSent(f"The file {proper} could not be stored: {error}. Nothing was started.") from error
+        said = gettext("The file %(file)s could not be stored: %(error)s. Nothing was started.")
+        raise NotSent(said % {"file": proper, "error": error}) from error
 
 
 def _carried(value: Any, serializer: str) -> Any:

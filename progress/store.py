@@ -8,10 +8,12 @@ an `a` are for event loops.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple, Protocol
 
 from .conf import conf
 from .exceptions import ProgressError
+from .from_settings import from_settings
 from .record import Record, Status
 from .snapshot import State
 from .workflow import Workflow
@@ -22,11 +24,16 @@ LIVE_LIFETIME: Final = 7 * 24 * 3600  # seconds; queued or running, renewed by e
 
 
 class Write(NamedTuple):
-    """One operation of `rules.apply` on one key."""
+    """One operation of `rules.apply` on one key.
+
+    `known`: the record's head as an earlier answer to this writer had it. It decides nothing; a store may take a
+    shortcut where the record has not changed since.
+    """
 
     op: str
     key: str
     args: Mapping[str, Any]
+    known: Record | None = None
 
 
 class Answer(NamedTuple):
@@ -34,7 +41,7 @@ class Answer(NamedTuple):
 
     `before`: the state it was in, "" if there was no record. `moved`: it was counted in another state than before
     in the workflows it belongs to. `sender_seq`: the new `seq` of the task that sent it, if that one's sums have
-    changed, else 0.
+    changed, else 0. `heard`: False if it is known that nobody is in the task's group.
     """
 
     status: Status
@@ -43,6 +50,7 @@ class Answer(NamedTuple):
     before: str = ""
     moved: bool = False
     sender_seq: int = 0
+    heard: bool = True
 
     @property
     def accepted(self) -> bool:
@@ -98,10 +106,11 @@ class Changes(Protocol):
 
 
 class Expired(NamedTuple):
-    """Keys of records whose lease has run out, at the time `now` (µs)."""
+    """Keys of records whose lease has run out at the time `now` (µs). `next`: when the next one does; 0 = none."""
 
     now: int
     keys: list[str]
+    next: int = 0
 
 
 class Store(Protocol):
@@ -120,7 +129,9 @@ class Store(Protocol):
     async def amine(self, owner: str, limit: int = 50) -> list[str]: ...
     async def aexpired(self, limit: int) -> Expired: ...
     async def aunlist(self, keys: Sequence[str]) -> None: ...
-    async def alisten(self, queues: Iterable[str], seconds: float) -> None: ...
+    async def abeat(
+        self, queues: Sequence[str], renewals: Sequence[Write], seconds: float, limit: int
+    ) -> tuple[Expired, list[Answer]]: ...
     async def alistened(self, queues: Sequence[str]) -> set[str]: ...
     async def aappend_logs(self, key: str, lines: Sequence[tuple[str, str]], *, ended: bool = False) -> str: ...
     def logs(self, key: str, after: str | None = None, limit: int = 200) -> LogPage: ...
@@ -133,17 +144,16 @@ class Store(Protocol):
 
 def get_store() -> Store:
     """The store that the settings name, shared by the whole process."""
-    kind = conf.PROGRESS_STORE
-    place = (kind, "" if kind == "memory" else conf.PROGRESS_REDIS_URL, conf.PROGRESS_PREFIX)
+    place = kind, url, prefix = _place()
     if place not in _stores:
         if kind == "memory":
             from .memory_store import MemoryStore  # imports this module
 
-            _stores[place] = MemoryStore()
+            _stores.setdefault(place, MemoryStore())  # another thread may be first
         elif kind == "redis":
             from .redis_store import RedisStore  # imports this module
 
-            _stores[place] = RedisStore(place[1], place[2])
+            _stores.setdefault(place, RedisStore(url, prefix))
         else:
             raise ProgressError(f'PROGRESS_STORE must be "redis" or "memory", got {kind!r}.')
     return _stores[place]
@@ -152,6 +162,18 @@ def get_store() -> Store:
 _stores: dict[tuple[str, str, str], Store] = {}
 
 
-def watch_writes(keys: Iterable[str], seconds: float) -> list[Write]:
-    """The writes that tell the workers of `keys` that somebody is looking, for so long from now."""
-    return [Write("watch", key, {"span": int(seconds * 1_000_000)}) for key in keys]
+@from_settings
+def _place() -> tuple[str, str, str]:
+    kind = conf.PROGRESS_STORE
+    return kind, "" if kind == "memory" else conf.PROGRESS_REDIS_URL, conf.PROGRESS_PREFIX
+
+
+def watch_writes(
+    keys: Iterable[str], seconds: float, known: Mapping[str, Record] = MappingProxyType({})
+) -> list[Write]:
+    """The writes that tell the workers of `keys` that somebody is looking, for so long from now.
+
+    `known`: heads that earlier answers have had.
+    """
+    args = {"span": int(seconds * 1_000_000)}
+    return [Write("watch", key, args, known.get(key)) for key in keys]

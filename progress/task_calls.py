@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.uploadedfile import UploadedFile
 from django.db.models import Model
+from django.utils.translation import gettext, ngettext
 
 from .annotations import UNKNOWN, Kind, Unfit, declared
 from .docstrings import summary
@@ -16,6 +17,7 @@ from .forms import TaskForm, form_for
 from .model_fields import Place
 from .options import options_of
 from .runnable import NoSuchTask, task_named
+from .words import number_words
 
 Tasks = Sequence[Any] | Mapping[str, Any]  # tasks or their names; a mapping gives each its label
 
@@ -38,6 +40,21 @@ class Offer:
     def tracked(self) -> bool:
         """True if there will be something to watch."""
         return options_of(self.name, self.task.run).track
+
+    @property
+    def for_selected(self) -> str:
+        """What its action says; Django fills in the name of the model, and what the label says is no placeholder."""
+        names = {"task": self.label.replace("%", "%%"), "rows": "%(verbose_name_plural)s"}
+        return gettext("%(task)s for the selected %(rows)s") % names
+
+    def how_often(self, calls: Sequence[Call]) -> str:
+        """How often the task is started, in words that stand above the rows."""
+        values = {"task": self.name, "count": number_words(len(calls))}
+        if sum(len(call.rows) for call in calls) == 1:
+            return gettext("%(task)s will be started for:") % values
+        if len(calls) == 1:
+            return gettext("%(task)s will be started once for all of these:") % values
+        return gettext("%(task)s will be started %(count)s times, once for each of these:") % values
 
     @property
     def about(self) -> str:
@@ -77,7 +94,7 @@ def offers(tasks: Tasks) -> Iterator[Offer]:
             task = task_named(named) if isinstance(named, str) else named
         except NoSuchTask as error:
             raise ImproperlyConfigured(f"run_tasks: {error}") from None
-        yield Offer(label or task.name.rpartition(".")[2].replace("_", " ").capitalize(), task)
+        yield Offer(str(label) or task.name.rpartition(".")[2].replace("_", " ").capitalize(), task)
 
 
 def taker_of(task: Any, model: type[Model]) -> Taker:
@@ -128,11 +145,16 @@ def for_one_of_many(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def how_often(calls: Sequence[Call]) -> str:
-    """How often a task is started, in words that follow "will be started"."""
-    if sum(len(call.rows) for call in calls) == 1:
-        return "for:"
-    return "once for all of these:" if len(calls) == 1 else f"{len(calls):,} times, once for each of these:"
+def of_how_many(sent: int, wanted: int) -> str:
+    """How many were started before one could not be."""
+    if not sent:
+        return gettext("Nothing was started.")
+    said = ngettext(
+        "%(count)s of %(total)s was started, the others were not.",
+        "%(count)s of %(total)s were started, the others were not.",
+        sent,
+    )
+    return said % {"count": sent, "total": wanted}
 
 
 def _kind(argument: Any) -> Kind | None:

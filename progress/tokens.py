@@ -41,10 +41,14 @@ class WatchToken:
         return time.time() >= self.expires
 
     @property
+    def about(self) -> tuple[str, ...]:
+        """By which names it may be revoked."""
+        return f"task:{self.key}", f"user:{self.user}", f"token:{self.digest}"
+
+    @property
     def revoked(self) -> bool:
         """True once it is known here to be revoked."""
-        about = (f"task:{self.key}", f"user:{self.user}", f"token:{self.digest}")
-        return revocations().voids(about, self.issued)
+        return revocations().voids(self.about, self.issued)
 
     @property
     def over(self) -> bool:

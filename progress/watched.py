@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple, Protocol
 
 from .claims import Claim, life_of
 from .counters import counters
-from .outbox import Shown
+from .outbox import Outbox, Shown
 from .record import Record
 from .store import Answer
 
-GONE_FOR: Final = 8.0  # seconds; whoever runs a task writes its record again within four
+logger = logging.getLogger(__name__)
+
+GONE_FOR: Final = 8.0  # seconds; whoever runs a task writes its record again within five
 
 
 class Watcher(Protocol):
@@ -23,33 +26,63 @@ class Watcher(Protocol):
     def task_found(self, key: str, record: Record) -> None: ...
 
 
+@dataclass(slots=True, eq=False)
+class Seat:
+    """How one connection is shown one task as long as nothing has to be decided. The connection keeps it true."""
+
+    watcher: Watcher
+    outbox: Outbox | None = None  # None: the watcher is told itself
+    claim: Claim | None = None  # what it has found that it may be shown; None: it wants to look at what comes next
+    staff: bool = False  # the staff view
+
+
 @dataclass(slots=True)
 class Watched:
     """A task that somebody here watches, and the newest that is known of it."""
 
     shown: Shown | None = None
-    watchers: set[Watcher] = field(default_factory=set)
+    told: Shown | None = None  # the newest that was passed on; behind `shown` for one turn of the loop
+    watchers: dict[Watcher, Seat] = field(default_factory=dict)
     head: Record = field(default_factory=Record)  # of the record, as the last look has found it
     gone_since: float = 0.0  # when a look found no record (s); 0 = it is there, as far as is known
     stored: int = 0  # the newest `seq` that a look has found in the record: announcements may be forged
     missed: int = 0  # a `seq` that a look has found and no announcement has brought; 0 = none
 
-    def add(self, watcher: Watcher) -> None:
+    def add(self, watcher: Watcher, seat: Seat | None = None) -> None:
         """Show it to one more, beginning with what is known."""
-        if watcher not in self.watchers:
-            self.watchers.add(watcher)
-            if self.shown:
-                watcher.progress_update(self.shown)
+        known = watcher in self.watchers
+        self.watchers[watcher] = seat or Seat(watcher)
+        if self.shown is self.told and self.shown and not known:  # else it is passed on in a moment
+            watcher.progress_update(self.shown)
 
     def show(self, shown: Shown) -> None:
-        """This is the newest now."""
+        """This is the newest now; it is to be passed on."""
+        if self.shown is not self.told:
+            counters.conflated += len(self.watchers)
         self.shown = shown
         self.gone_since = 0.0
         if self.missed and shown.seq >= self.missed:
             self.missed = 0
             counters.gaps_healed += 1
-        for watcher in list(self.watchers):
-            watcher.progress_update(shown)
+
+    def pass_on(self, alone: bool) -> None:
+        """Show the newest to all watchers. `alone`: nothing else is, so that there is no frame to share."""
+        shown, before = self.shown, self.told
+        if shown is None or shown is before:
+            return
+        self.told = shown
+        # Decided for all at once: they have something to look at when there are log lines, or another claim.
+        claim = shown.claim if before is not None and before.logs_to == shown.logs_to else None
+        wires: dict[bool, bytes] = {}  # by view
+        for seat in list(self.watchers.values()):
+            outbox, staff = seat.outbox, seat.staff
+            if claim is None or seat.claim is not claim or outbox is None:
+                _ask(seat.watcher, shown)
+                continue
+            if alone and staff not in wires:
+                wires[staff] = shown.wire(staff)
+            if not alone or not outbox.write(wires[staff]):
+                outbox.put(shown, staff)
 
     def miss(self, seq: int) -> None:
         """A look has found this, newer than all that was announced here: something was lost on the way."""
@@ -72,6 +105,13 @@ class Watched:
         if self.missed:
             self.missed = 0
             counters.gaps_abandoned += 1
+
+
+def _ask(watcher: Watcher, shown: Shown) -> None:
+    try:
+        watcher.progress_update(shown)
+    except Exception:
+        logger.exception("Progress could not be shown to somebody")  # the others are
 
 
 @dataclass(slots=True)
@@ -99,7 +139,7 @@ class Followed:
         found = []
         for key in keys:
             watched = tasks.get(key)
-            if key not in self.ended and not (watched and self.followers.keys() <= watched.watchers):
+            if key not in self.ended and not (watched and self.followers.keys() <= watched.watchers.keys()):
                 found.append(key)
         return found
 
@@ -131,9 +171,17 @@ def only_copies(
 
 def shown_of(key: str, record: Record, now: Callable[[], str]) -> Shown:
     """The record as it is shown. Raises `ValueError` when somebody has damaged it."""
-    text, staff = record.text(), record.text(staff=True)
+    text, staff = record.texts()
     decoded = json.loads(text)
     logs_to = decoded.get("logs_to")
     return Shown(
-        key, record.seq, text, staff, logs_to=logs_to, now=now, claim=Claim.of(record), life=life_of(decoded)
+        key,
+        record.seq,
+        text,
+        staff,
+        logs_to=logs_to,
+        now=now,
+        claim=Claim.of(record),
+        life=life_of(decoded),
+        final=record.ended,
     )

@@ -19,8 +19,7 @@ def on_worker_ready(sender: Any, **_kwargs: Any) -> None:
     """Celery's signal, in the main process. `sender` is the consumer, which knows the worker's queues."""
     pool.on_worker_ready(sender)
     bridge = publisher.get_publisher()
-    bridge.run(lambda tell: keep(_active, lambda: _queues(sender), tell))
-    bridge.run(lambda tell: Reaper(tell, result_backend.end_of).run())
+    bridge.run(lambda tell: keep(_active, lambda: _queues(sender), Reaper(tell, result_backend.end_of)))
 
 
 def _active() -> Iterator[Held]:

@@ -15,6 +15,8 @@ import urllib.error
 import urllib.request
 from typing import Final
 
+from daphne.endpoints import build_endpoint_description_strings
+
 from project.prepare import (
     ANYWHERE,
     ROOT,
@@ -37,6 +39,10 @@ from project.runner import Runner
 BEAT: Final = 0.05  # seconds between two looks
 # More than cores: a demonstration has several people's jobs, and they mostly wait.
 JOBS_AT_ONCE: Final = 4
+# After a restart all pages come back at once. Daphne would let 50 of them wait at its door, and send away with 403
+# whom the application has not accepted within 5 s.
+BACKLOG: Final = 4096  # the most that Linux allows as a rule
+CROWD: Final = ("--websocket_connect_timeout", "60")  # seconds
 
 
 def main() -> int:
@@ -75,7 +81,7 @@ def commands(place: Place, prefix: str, redis: OwnRedis | None) -> dict[str, lis
     own = {"redis": [str(redis.program.path), str(redis.config)]} if redis else {}
     return {
         **own,
-        "web": [*python, "daphne", "-b", place.host, "-p", str(place.port), "project.asgi:application"],
+        "web": [*python, "daphne", *CROWD, "-e", _endpoint(place), "project.asgi:application"],
         "worker": [
             *(*python, "celery", "-A", "celery_worker", "worker", "--loglevel", "INFO"),
             *("--concurrency", str(JOBS_AT_ONCE)),
@@ -84,6 +90,11 @@ def commands(place: Place, prefix: str, redis: OwnRedis | None) -> dict[str, lis
             f"--hostname={prefix}@%h",
         ],
     }
+
+
+def _endpoint(place: Place) -> str:
+    (address,) = build_endpoint_description_strings(host=place.host, port=place.port)
+    return f"{address}:backlog={BACKLOG}"
 
 
 # --- After the start ---------------------------------------------------------------------------------------

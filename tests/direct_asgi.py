@@ -1,11 +1,12 @@
-"""An application for contact tests: it answers through `Flow.write`, past Daphne's own way."""
+"""An application for contact tests: it answers through `Flow.write`, past the server's own way."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
 
-from progress.servers import Flow, FlowControl, wire
+from progress.outbox import wire
+from progress.servers import Flow, FlowControl
 
 CHUNK = "x" * 8000
 MANY = 20_000  # chunks, 160 MB; a kernel may take 40 for a reader on the same machine
@@ -24,9 +25,7 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
         elif task == "in turn":
             for number in range(int(text)):
                 message = json.dumps([number, CHUNK])
-                if number % 2:
-                    flow.write(wire(message))
-                else:
+                if number % 2 or not flow.write(wire(message)):
                     await send({"type": "websocket.send", "text": message})
         elif task == "flood":
             written = 0
@@ -34,7 +33,8 @@ async def answer(scope: dict[str, Any], receive: Any, send: Any) -> None:
                 flow.write(wire(CHUNK))
                 written += 1
             await flow.ready()
-            flow.write(wire(f"wrote {written}"))
+            if not flow.write(wire(f"wrote {written}")):
+                await send({"type": "websocket.send", "text": f"wrote {written}"})
         elif task == "close":
             await send({"type": "websocket.close", "code": 4000})
             flow.write(wire("too late"))

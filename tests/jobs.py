@@ -626,3 +626,18 @@ def knows_secrets(path: str, how: str, customer: str, password: str, server: dic
 @progress.options(store_arguments=False)
 def forgets_arguments(text: str) -> int:
     return len(text)
+
+
+# --- What pages watch over bad lines -----------------------------------------------------------------------------
+
+
+@shared_task
+@progress.options(title="Count until told", unit="steps")
+def counts_until(path: str, total: int = 100_000) -> str:
+    """Reports some fifty times a second until the file `path` exists."""
+    for number in range(total):
+        progress.update(current=number, total=total)
+        if Path(path).exists():
+            return "told"
+        time.sleep(0.02)
+    raise AssertionError(f"Nobody made {path}.")

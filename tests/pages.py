@@ -112,7 +112,8 @@ class Page:
                 await connection.send(json.dumps({"type": "watch", "ids": due}))
                 asked |= dict.fromkeys(due, float("inf"))
             with suppress(TimeoutError):
-                message = json.loads(await asyncio.wait_for(connection.recv(), 0.1))
+                async with asyncio.timeout(0.1):  # `wait_for` of Python 3.11 may swallow a cancellation
+                    message = json.loads(await connection.recv())
                 if message["type"] == "snapshots":
                     for item in message["items"]:
                         self._show(item)

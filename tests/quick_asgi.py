@@ -6,9 +6,9 @@ The constants stay what they are where they are written; unit tests hold their r
 from project.asgi import application  # loads the apps, so it comes first
 
 # isort: split
-from progress import authorize, consumers, middleware, reviews, revocations, servers
+from progress import authorize, heart, middleware, reviews, revocations, servers
 
-consumers.HEARTBEAT = 1.0
+heart.HEARTBEAT = 1.0  # type: ignore[misc]
 reviews.EVERY = 0.2
 reviews.LOOK_UP_AFTER = reviews.AGAIN_AFTER = 0.5
 authorize.BELIEVED = authorize.FRESH = 0.5

@@ -72,7 +72,7 @@ async def as_a_worker(layer: Any) -> None:
     """The group by which others reach a process that runs tasks."""
     heard = asyncio.Event()
     groups.layer = lambda: layer
-    group = ControlGroup("p", lambda _event: heard.set())
+    group = ControlGroup("p", lambda _event: heard.set(), lambda: None)
     turning = asyncio.create_task(turn())
     group.join()
 

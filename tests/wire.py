@@ -59,8 +59,13 @@ class Wire:
 
     # --- Waiting -------------------------------------------------------------------------------------------
 
-    async def until(self, condition: Callable[[], T], seconds: float = 10, what: str = "") -> T:
-        """Wait until `condition()` is true and return what it returned. Fails on time-out and on wrong messages."""
+    async def until(
+        self, condition: Callable[[], T], seconds: float = 10, what: str = "", of: Iterable[str] = ()
+    ) -> T:
+        """Wait until `condition()` is true and return what it returned. Fails on time-out and on wrong messages.
+
+        The failure tells what was shown last of the tasks `of` it is about.
+        """
         try:
             async with asyncio.timeout(seconds):
                 while not (found := self._look(condition)):
@@ -68,8 +73,10 @@ class Wire:
                     self._came.clear()
                 return found
         except TimeoutError:
+            shown = {key: self.shown.get(key) for key in of}
             raise AssertionError(
-                f"Not within {seconds} s: {what or condition}. Closed: {self.close_code}. Last: {self.messages[-3:]}"
+                f"Not within {seconds} s: {what or condition}. Closed: {self.close_code}. "
+                f"Shown: {shown}. Last: {self.messages[-3:]}"
             ) from None
 
     async def sees(self, key: str, seconds: float = 10, **wanted: Any) -> dict[str, Any]:
@@ -79,7 +86,7 @@ class Wire:
             found = self.shown.get(key)
             return found if found and all(found.get(name) == value for name, value in wanted.items()) else None
 
-        return await self.until(fits, seconds, f"{wanted or 'anything'} of {key}, which is {self.shown.get(key)}")
+        return await self.until(fits, seconds, f"{wanted or 'anything'} of {key}", [key])
 
     async def ends(self, *keys: str, seconds: float = 10) -> None:
         """Wait until all of these tasks are shown in a final state."""

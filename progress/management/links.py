@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from progress import groups, installed, redis_url, snapshot
 from progress.conf import conf
+from progress.ending import end
 from progress.exceptions import StoreUnavailable
 from progress.options import options_of
 from progress.redis_clients import READ_TIMEOUT
@@ -149,8 +150,7 @@ async def _heard_in(group: str) -> AsyncIterator[asyncio.Queue[dict[str, Any]]]:
     try:
         yield heard
     finally:
-        listener.cancel()
-        await asyncio.gather(listener, return_exceptions=True)
+        await end([listener])
 
 
 async def _subscribed(group: str, heard: asyncio.Queue[dict[str, Any]], seconds: float) -> float | None:

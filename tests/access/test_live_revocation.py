@@ -1,4 +1,4 @@
-"""A view ends with the right to it, within a minute, on an open socket: here in a hurry, by `tests.quick_asgi`."""
+"""A view ends with the right to it, within a minute, on a socket or a stream: in a hurry, by `tests.quick_asgi`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 
 from progress import revoke_token, revoke_tokens, watch_token
 from tests.acted import ActedTask
-from tests.processes import Login, in_this_process
+from tests.processes import Login, in_this_process, wait_until
+from tests.sse import Stream
 from tests.web_only import WebOnly
 from tests.wire import wire
 
@@ -133,3 +134,70 @@ async def test_token_that_is_over_is_renewed_on_the_same_socket(web: WebOnly) ->
         assert answer["type"] == "watching"
         task.run(1, 2)
         await client.sees(task.key, state="PROGRESS")
+
+
+# --- The same over a stream of events ------------------------------------------------------------------------------
+
+
+def test_a_stream_ends_for_the_task_that_the_site_takes_back(web: WebOnly) -> None:
+    """Refused like what does not exist; what is still granted goes on, and with nothing left the stream is over."""
+    user = web.user()
+    task, other = ActedTask(owner="999").queue(), ActedTask(owner="999").queue()
+    grant(web, f"{user.name} watch {task.key}", f"{user.name} watch {other.key}")
+    alone, both = f"/progress/{task.id}/events/", (task.id, other.id)
+    with Stream(web.url, alone, cookie=user.cookie) as one, Stream(web.url, ids=both, cookie=user.cookie) as several:
+        for stream in (one, several):
+            stream.sees(task.key, state="PENDING")
+        grant(web, f"{user.name} watch {other.key}")
+        for stream in (one, several):
+            stream.told("refused", SOON, ids=[task.key], code="not_found")
+        assert one.ends(SOON)[-1] == "refused"
+        task.run(1, 2)
+        other.run(1, 2)
+        several.sees(other.key, state="PROGRESS")
+        assert {each["state"] for each in several.snapshots(task.key)} == {"PENDING"}
+        assert not several.ended
+    assert Stream(web.url, alone, cookie=user.cookie).finished() == 404
+
+
+def test_a_stream_begins_when_the_site_has_changed_its_mind(web: WebOnly) -> None:
+    """A yes is believed as late as a no: what was not there is, as soon as the site grants it."""
+    user = web.user()
+    task = ActedTask(owner="999").queue()
+    address = f"/progress/{task.id}/events/"
+    grant(web)
+    assert Stream(web.url, address, cookie=user.cookie).finished() == 404
+    grant(web, f"{user.name} watch {task.key}")
+    wait_until(lambda: begins(web, address, user), SOON, "a stream of what is granted")
+
+
+def begins(web: WebOnly, address: str, user: Login) -> bool:
+    with Stream(web.url, address, cookie=user.cookie) as stream:
+        return stream.status == 200 and bool(stream.told("watching"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stream_of_a_session_that_is_over_is_ended(web: WebOnly, way: str) -> None:
+    """`closing` with 4401, and nothing more is shown."""
+    user = web.user()
+    task = ActedTask(owner=str(user.pk)).queue()
+    with Stream(web.url, f"/progress/{task.id}/events/", cookie=user.cookie) as stream:
+        stream.sees(task.key, state="PENDING")
+        WAYS[way](web, user)
+        assert stream.told("closing", SOON)["code"] == 4401
+        stream.ends(SOON)
+        task.run(1, 2)
+        assert {each["state"] for each in stream.snapshots(task.key)} == {"PENDING"}
+
+
+@pytest.mark.parametrize("way", REVOKING)
+def test_a_stream_by_a_token_ends_when_it_is_revoked(web: WebOnly, way: str) -> None:
+    """Refused like what does not exist; the next request with it finds nothing."""
+    task = ActedTask(owner="999").queue()
+    token = watch_token(task.id, user=77)
+    with Stream(web.url, f"/progress/{task.id}/events/", token=token) as stream:
+        stream.sees(task.key, state="PENDING")
+        REVOKING[way](token, task.id)
+        stream.told("refused", SOON, ids=[task.key], code="not_found")
+        assert stream.ends(SOON)[-1] == "refused"
+    assert Stream(web.url, f"/progress/{task.id}/events/", token=token).finished() == 404

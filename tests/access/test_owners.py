@@ -340,6 +340,58 @@ def test_a_thousand_sockets_of_one_session_cost_one_query(user: Any, monkeypatch
     assert looked == [session]
 
 
+def test_a_crowd_waits_its_turn_as_long_as_the_database_answers(monkeypatch: Any) -> None:
+    """Thousands come back at once after a restart: nobody is sent away because others were first."""
+    import time
+
+    from progress import middleware
+
+    def takes_its_time(key: str) -> Viewer:
+        time.sleep(0.02)
+        return Viewer(key)
+
+    monkeypatch.setattr(middleware, "LOOKUP_TIMEOUT", 0.2)
+    monkeypatch.setattr(middleware, "_look_up", takes_its_time)
+    sessions = [f"session-{number}" for number in range(200)]
+
+    async def many() -> list[Viewer]:
+        return await asyncio.gather(*map(viewer_of_session, sessions))
+
+    began = time.monotonic()
+    assert asyncio.run(many()) == [Viewer(session) for session in sessions]
+    assert time.monotonic() - began > 3 * middleware.LOOKUP_TIMEOUT, "they did not have to wait"
+
+
+def test_who_comes_again_shares_the_look_up_that_waits(monkeypatch: Any) -> None:
+    """However old it is: a second one would stand behind it in the same queue."""
+    import threading
+
+    from progress import middleware
+
+    released, looked = threading.Event(), list[str]()
+
+    def held_up(key: str) -> Viewer:
+        looked.append(key)
+        released.wait(10)
+        return Viewer(key)
+
+    monkeypatch.setattr(middleware, "_look_up", held_up)
+    monkeypatch.setattr(middleware, "CACHE_SECONDS", 0.0)
+    first = [f"first-{number}" for number in range(4)]  # one for each thread
+
+    async def again() -> list[Viewer]:
+        before = [asyncio.create_task(viewer_of_session(session)) for session in first]
+        waits = asyncio.create_task(viewer_of_session("waits"))
+        await asyncio.sleep(0.05)
+        comes_again = asyncio.create_task(viewer_of_session("waits"))
+        await asyncio.sleep(0)
+        released.set()
+        return await asyncio.gather(waits, comes_again, *before)
+
+    assert asyncio.run(again()) == [Viewer("waits")] * 2 + [Viewer(session) for session in first]
+    assert sorted(looked) == [*first, "waits"]
+
+
 def test_a_slow_database_makes_nobody_wait_for_long(monkeypatch: Any) -> None:
     """A look-up that hangs ends in `TimeoutError`, and one that failed is tried again."""
     import threading

@@ -10,6 +10,7 @@ import asyncio
 import html
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -24,6 +25,7 @@ import progress
 from progress import watch_token
 from tests import jobs
 from tests.processes import Redis, Site, in_this_process, wait_until
+from tests.sse import Stream
 from tests.watching import end_of, running, send
 from tests.wire import OWN, wire
 
@@ -112,6 +114,36 @@ async def listen(site: Site, planted: Planted, headers: Mapping[str, str], relea
     return "".join(await asyncio.gather(*map(talk, addresses)))
 
 
+def hear(site: Site, planted: Planted, headers: Mapping[str, str]) -> list[Stream]:
+    """Every stream of events there is for this viewer, all of them begun: of each task, of all, of one's own."""
+    token = headers.get("Authorization", "").removeprefix("Bearer ") or None
+    who: dict[str, Any] = {"cookie": headers.get("Cookie"), "token": token}
+    streams = [Stream(site.url, f"/progress/{key}/events/", **who) for key in planted.ids]
+    streams.append(Stream(site.url, ids=tuple(planted.ids), **who))
+    streams.append(Stream(site.url, query={"mine": "1"}, **who))
+    for each in streams:
+        wait_until(lambda one=each: one.ended or one.heard()[1:], 20, "an answer")  # type: ignore[misc]
+    return streams
+
+
+def heard(streams: list[Stream], released: float) -> str:
+    """All that these streams said, to their end, or to the first sign of life after the tasks have ended."""
+
+    def is_through(stream: Stream) -> bool:
+        return stream.ended or any(each.kind == "heartbeat" and each.at > released for each in stream.events)
+
+    for each in streams:
+        wait_until(lambda one=each: is_through(one), 30, "the end of a stream")  # type: ignore[misc]
+        each.close()
+    return "\n".join("\n".join([str(each.headers), each.body.decode(), *each.lines]) for each in streams)
+
+
+def poll(site: Site, planted: Planted, headers: Mapping[str, str]) -> tuple[str, set[str]]:
+    """All tasks and one's own at once, as JSON; and the ids of those that it says may be watched."""
+    text = read(site, headers, "/progress/?mine=1&" + "&".join(f"id={key}" for key in planted.ids))
+    return text, {each["id"] for each in json.loads(text).get("watching", ())}
+
+
 def read(site: Site, headers: Mapping[str, str], path: str) -> str:
     """What the site answers there, whatever its status; redirects are followed."""
     try:
@@ -164,7 +196,7 @@ def written(site: Site) -> str:
 
 
 async def test_each_secret_is_found_only_where_it_may_be_seen(site: Site, tmp_path: Path) -> None:
-    """In frames, answers and pages of eight viewers, in Redis, in the database and in the logs."""
+    """In frames, streams, answers and pages of eight viewers, in Redis, in the database and in the logs."""
     owner = site.user()
     planted = Planted(tmp_path)
     with progress.owner(owner):
@@ -184,16 +216,24 @@ async def test_each_secret_is_found_only_where_it_may_be_seen(site: Site, tmp_pa
     running(planted.ids[0], 30)
 
     released = asyncio.Event()
+    streams = {who: await asyncio.to_thread(hear, site, planted, headers) for who, headers in viewers.items()}
     ears = {who: asyncio.create_task(listen(site, planted, headers, released)) for who, headers in viewers.items()}
     await asyncio.to_thread(planted.release)
     released.set()
+    over = time.monotonic()
     frames = {who: await ear for who, ear in ears.items()}
+    events = {who: await asyncio.to_thread(heard, several, over) for who, several in streams.items()}
     await asyncio.to_thread(wait_until, lambda: "error" in planted.found_in(written(site)), 20, "the history")
 
     for who, headers in viewers.items():
         pages = await asyncio.to_thread(crawl, site, planted, headers, owner.pk)
         assert planted.found_in(frames[who] + pages) == MAY_FIND[who], who
         assert planted.found_in(frames[who]) == MAY_FIND[who] - {"customer"}
+        assert planted.found_in(events[who]) == MAY_FIND[who] - {"customer", "log"}, who
+        text, watched = await asyncio.to_thread(poll, site, planted, headers)
+        assert planted.found_in(text) == MAY_FIND[who] - {"customer", "log"}, who
+        own = set(planted.ids[:1]) if who == "token" else set(planted.ids)
+        assert watched == (own if MAY_FIND[who] else set()), who
     lies_where_it_should(site, planted)
 
 

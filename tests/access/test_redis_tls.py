@@ -118,7 +118,7 @@ async def test_a_task_is_followed_from_end_to_end_over_tls(ends: Ends, tmp_path:
         site.start()
         with in_this_process(settings, site.redis.url, site.prefix):
             settings.PROGRESS_REDIS_URL = settings.CHANNEL_LAYERS["default"]["CONFIG"]["hosts"][0]["address"] = url
-            task = send(countdown, seconds=2, steps=20)
+            task = send(countdown, seconds=6, steps=60)
             token = watch_token(task)
             async with wire(site.ws, origin=None) as page:
                 await page.watch(task, token=token)

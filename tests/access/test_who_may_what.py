@@ -6,6 +6,8 @@ task that exists and for one that does not.
 
 from __future__ import annotations
 
+import asyncio
+import json
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -19,8 +21,9 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 
 from progress import messages, watch_token
+from progress.events import EventStream
 from progress.models import TaskRun
-from progress.permissions import viewer_of
+from progress.permissions import Viewer, viewer_of
 from progress.routing import websocket_urlpatterns
 from progress.store import get_store
 from progress.testing import Communicator, in_memory, record_runs
@@ -61,7 +64,10 @@ class Row:
 HTTP: Final = {
     "progress:several": Row("/progress/?id={task}", set(EVERYBODY)),  # what may not be seen is left out, see below
     "progress:snapshot": Row("/progress/{task}/", WATCHERS),
+    # This client speaks WSGI, where no stream can be: who may is told so. What is streamed to whom stands below.
+    "progress:events": Row("/progress/{task}/events/", WATCHERS, served=501),
     "progress:cancel": Row("/progress/{task}/cancel/", set(), CANCELLERS, refused=405),
+    "progress:words": Row("/progress/words.js?language=de", set(EVERYBODY)),
     "progress:healthz": Row("/progress/healthz", set(EVERYBODY)),
     "progress:readyz": Row("/progress/readyz", set(EVERYBODY)),
 }
@@ -160,7 +166,7 @@ def test_address_serves_whom_its_row_names(people: People, name: str, who: str) 
     if row.get == set(EVERYBODY):
         assert there.status_code == nowhere.status_code == 200
     elif who in row.get:
-        assert (there.status_code, nowhere.status_code) == (200, 404)
+        assert (there.status_code, nowhere.status_code) == (row.served, 404)
     else:
         assert (there.status_code, there.content) == (nowhere.status_code, nowhere.content)
         assert there.status_code == row.refused
@@ -176,6 +182,38 @@ def test_list_leaves_out_what_may_not_be_seen(people: People, who: str) -> None:
     assert ("for staff" in str(items)) == (who in ADMINS)
     mine = people.client(who).get("/progress/?mine=1").json()["items"]
     assert [item["id"] for item in mine] == (["the-task"] if who == OWNER else [])
+
+
+async def streamed(viewer: Viewer, token: str | None) -> str:
+    """All that is told of the task, and of one that there is none of, by a stream of events."""
+    wish = {"type": "watch", "ids": ["the-task", "no-such-task"], "token": token}
+    sent: list[dict[str, Any]] = []
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    async def session() -> Viewer:
+        return viewer
+
+    scope = {"headers": [], "progress.viewer": session, "progress.session": "theirs"}
+    stream = EventStream(messages.parse(json.dumps(wish)), 0, scope, asyncio.Event().wait, send)
+    async with Communicator():  # which ends the hub
+        await asyncio.wait_for(stream.run({"type": "http.response.start", "status": 200, "headers": []}), 10)
+    return b"".join(message.get("body", b"") for message in sent).decode()
+
+
+@pytest.mark.parametrize("who", EVERYBODY)
+def test_events_are_streamed_to_whom_may_watch(people: People, who: str) -> None:
+    """The end of the task, in the staff view for permitted staff alone; to others nothing of it."""
+    people.task.reporter.update(meta={"private": "for staff"})
+    people.task.run(1, 2).end()
+    viewer = viewer_of(people.users.get(who, AnonymousUser()))
+    told = async_to_sync(streamed)(viewer, people.tokens.get(who))
+    refused = [] if who in WATCHERS else ["the-task"]
+    assert json.dumps([*refused, "no-such-task"], separators=(",", ":")) in told
+    assert told.count('"state":"SUCCESS"') == (who in WATCHERS)
+    assert ("for staff" in told) == (who in ADMINS)
+    assert ("tests.acted" in told) == (who in WATCHERS)
 
 
 @pytest.mark.parametrize("who", EVERYBODY)

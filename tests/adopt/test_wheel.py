@@ -22,7 +22,7 @@ def test_the_wheel_holds_the_whole_package_and_nothing_else(wheel: Path) -> None
     here = {path for path in folder.rglob("*") if path.is_file() and not NOT_PACKED & set(path.parts)}
     assert packed == {str(path.relative_to(ROOT)) for path in here}
     for needed in (
-        "progress/record.lua",
+        *(f"progress/{script}.lua" for script in ("beat", "queue", "read", "record", "step", "watch")),
         "progress/py.typed",
         "progress/static/progress/task-progress.js",
         "progress/templates/progress/task_progress.html",

@@ -74,11 +74,13 @@ def converges(history: History, watchers: Iterable[str], bar: float = 10.0, usua
     """Promise 1: every client shows the true end, at most `bar` seconds after it exists and nothing is broken."""
     pairs, delays, wrong, excused = by_pair(history), list[float](), list[str](), 0
     flushes = [fault.began for fault in history.faults if fault.name in FORGETS]
+    # What a failover has lost is excused only where nobody had read it: who has may put it back.
+    unread = forgotten(history) - {each.id for each in history.seen if each.final}
     for task, done in history.executions.items():
         if not is_settled(done):
             continue
         ended = done[-1].stopped
-        forgotten = any(ended <= flush <= ended + AFTER_A_FLUSH for flush in flushes)
+        lost = task in unread or any(ended <= flush <= ended + AFTER_A_FLUSH for flush in flushes)
         calm = calm_after(ended, history.faults)
         for watcher in watchers:
             if task not in history.watches.get(watcher, {task}):
@@ -87,7 +89,7 @@ def converges(history: History, watchers: Iterable[str], bar: float = 10.0, usua
                 (s for s in pairs.get((watcher, task), []) if s.state == done[-1].end and s.at >= ended - 0.2), None
             )
             last = pairs.get((watcher, task), [None])[-1]
-            if shown is None and forgotten:
+            if shown is None and lost:
                 excused += 1
                 continue
             if shown is None:

@@ -72,7 +72,9 @@ class Client:
             asking = asyncio.create_task(self._ask())
             try:
                 while True:
-                    self._take(json.loads(await asyncio.wait_for(connection.recv(), SILENCE)))
+                    async with asyncio.timeout(SILENCE):  # `wait_for` of Python 3.11 may swallow a cancellation
+                        told = await connection.recv()
+                    self._take(json.loads(told))
             finally:
                 asking.cancel()
                 self._connection = None
@@ -185,7 +187,9 @@ class Crowd:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
 
-        self.do(leave(), 30)
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        try:
+            self.do(leave(), 30)
+        finally:  # whoever does not leave must not keep the whole run from ending
+            self.loop.call_soon_threadsafe(self.loop.stop)
+            self._thread.join()
+            self.loop.close()

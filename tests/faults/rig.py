@@ -80,7 +80,12 @@ class Rig:
 
     def __exit__(self, *_error: object) -> None:
         """End everything that was started here."""
-        self.crowd.close()
+        try:
+            self.crowd.close()
+        finally:
+            self._end()
+
+    def _end(self) -> None:
         if self._sender is not None:
             self._sender.kill()
             self._sender.wait()

@@ -129,8 +129,17 @@ async def test_a_reader_that_takes_nothing_delays_nobody(web: WebOnly, owner: Lo
             assert not is_cut(raw)
             web.web.signal(signal.SIGTERM)
             assert await page.closes(1.5) == 4012
-            assert await ends(web, 6) == STATUS[web.web.name]
+            assert await ends(web, 8) == STATUS[web.web.name]
             assert is_cut(raw)
+
+
+async def test_who_never_answers_the_close_frame_delays_nobody(web: WebOnly, owner: Login) -> None:
+    """It has read everything and says nothing: after two seconds it is not waited for."""
+    task = ActedTask(owner=str(owner.pk)).queue()
+    with deaf_reader(web.web, owner, json.dumps({"type": "watch", "ids": [task.id]})) as raw:
+        await asyncio.to_thread(wait_until, lambda: task.id.encode() in raw.recv(65536), 10, "it watches")
+        web.web.signal(signal.SIGTERM)
+        assert await ends(web, 4) == STATUS[web.web.name]
 
 
 # --- Requests ----------------------------------------------------------------------------------------------

@@ -120,6 +120,23 @@ async def test_a_killed_connection_is_told_to_who_listens(redis_url: str) -> Non
     assert counters.receivers_replaced == before
 
 
+async def test_whoever_hears_nothing_lets_the_process_compute(redis_url: str) -> None:
+    """A look for a message takes Python's lock from a task that computes: a few a second, not ten as in the layer."""
+    looks: list[float] = []
+    async with subscribed([], []) as ours:
+        (shard,) = ours._layer._get_layer()._shards
+        get_message = shard._pubsub.get_message
+
+        def counted(*args: Any, **kwargs: Any) -> Any:
+            looks.append(time.monotonic())
+            return get_message(*args, **kwargs)
+
+        shard._pubsub.get_message = counted
+        heard = ours._heard
+        await until(lambda: ours._heard >= heard + 2, 3 * subscription.CANARY_INTERVAL)
+    assert 2 <= len(looks) <= 10
+
+
 async def test_a_half_open_link_is_replaced_within_ten_seconds(redis_url: str, settings: Any) -> None:
     """All connections of our instance go silent while new ones work: sending hangs, and a new instance is taken."""
     port = int(redis_url.rsplit(":", 1)[1].partition("/")[0])

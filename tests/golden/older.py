@@ -29,14 +29,16 @@ class Older:
         head = re.search(r"local HEAD = \{(.*?)\}", lua, re.DOTALL)
         assert head, f"The script of {release} names no HEAD."
         self._head = re.findall(r"'(\w+)'", head[1])
+        self._takes_json = "cjson.decode" in lua  # the first ones took names and values in turn
 
     def write(self, op: str, key: str, **args: Any) -> dict[str, Any]:
         """One write. The answer: its `status`, and the head of the record with numbers as such."""
-        flat: list[Any] = [op]
-        for name, value in {**args, **LIFETIMES}.items():
-            if value != "" or name in TEXTS:
-                flat += (name, value)
-        status, _, *head = self._script(keys=[f"{self._prefix}:task:{key}"], args=flat)
+        given = {name: value for name, value in {**args, **LIFETIMES}.items() if value != "" or name in TEXTS}
+        keys = [f"{self._prefix}:task:{key}"]
+        if self._takes_json:
+            status, _, found, *_ = json.loads(self._script(keys=keys, args=[op, snapshot.encode(given)]))
+            return {"status": status, **{name: _number(found.get(name, "0")) for name in self._head}}
+        status, _, *head = self._script(keys=keys, args=[op, *(each for pair in given.items() for each in pair)])
         found = {name: _number(value.decode()) for name, value in zip(self._head, head, strict=False)}
         return {"status": status.decode(), **found}
 

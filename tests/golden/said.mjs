@@ -1,5 +1,8 @@
 /** Everything that the shipped page code says to a server, one message per line, as it says it. */
 
+import { openLog } from "../../progress/static/progress/log-lines.js";
+import { cancel } from "../../progress/static/progress/requests.js";
+import { watchMine } from "../../progress/static/progress/wishes.js";
 import { FakeWebSocket, page, settled } from "../js/page.js";
 
 const AT = "2026-01-01T00:00:00.000Z";
@@ -12,15 +15,17 @@ function respond(socket, { type, ids, id, ref }) {
   if (type === "cancel") socket.say({ type: "accepted", id, action: "cancel", ref });
 }
 
+// Another site than the server: then a page asks over the socket.
+globalThis.location = { href: "https://shop.test/", origin: "https://shop.test", protocol: "https:" };
 const it = page({ respond });
 it.socket.watch("a");
 it.socket.watch("b", { token: "a-token" });
-it.socket.watchMine();
-it.socket.logs("c");
+watchMine(it.socket);
+openLog(it.socket, "c");
 await settled();
 it.wire.open();
 await settled();
-await it.socket.cancel("a");
+await cancel(it.socket, "a");
 it.socket.unwatch("b");
 await settled();
 it.wire.end(1006);

@@ -8,19 +8,29 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
+import socket
+import sys
 import uuid
 from typing import Any
 
 import pytest
 import redis
-from channels.consumer import AsyncConsumer
 from channels.generic.websocket import AsyncWebsocketConsumer
 from channels.layers import channel_layers, get_channel_layer
 
 from progress import servers
-from progress.consumers import ProgressConsumer
 from progress.counters import counters
-from progress.servers import Flow, FlowControl, WaitingFlow, asyncio_transport, daphne_transport, wire
+from progress.event_flow import VANISHED_AFTER, notice_vanished
+from progress.outbox import wire
+from progress.servers import (
+    Flow,
+    FlowControl,
+    WaitingFlow,
+    asyncio_transport,
+    daphne_transport,
+    dialogue_of,
+    kernels_send,
+)
 from tests.wire import until
 
 # --- Daphne, Twisted, Autobahn (servers.py) ----------------------------------------------------------------
@@ -47,21 +57,38 @@ def test_the_protocols_transport_takes_a_producer() -> None:
         "pauseProducing",
         "resumeProducing",
         "write",
-        "writeSomeData",
     ):
         assert callable(getattr(Server, name)), name
     assert WebSocketProtocol.STATE_OPEN == WebSocketServerProtocol.STATE_OPEN
 
 
 def test_a_transport_has_the_buffers_that_we_look_into() -> None:
-    """What waits to be written is in `dataBuffer` and `_tempDataBuffer`; `TLS` says whether it is encrypted."""
+    """What waits to be written is in `dataBuffer`, or is counted; `TLS` says whether it is encrypted."""
     from twisted.internet.abstract import FileDescriptor
     from twisted.internet.tcp import Connection
 
     plain = FileDescriptor.__new__(FileDescriptor)
     FileDescriptor.__init__(plain, reactor=object())
-    assert (plain.dataBuffer, plain._tempDataBuffer) == (b"", [])
+    assert (plain.dataBuffer, plain._tempDataLen) == (b"", 0)
     assert Connection.TLS is False
+
+
+def test_only_a_plain_connection_of_twisteds_is_written_to_past_it() -> None:
+    """Its `socket` is Python's own, whose kept `send` raises once it is closed. Encrypted ones go another way."""
+    from twisted.internet import tcp
+
+    transport = tcp.Server.__new__(tcp.Server)
+    near, far = socket.socketpair()
+    with near, far:
+        transport.socket = near
+        send = kernels_send(transport)
+        assert send is not None
+        assert (send(b"x"), far.recv(1)) == (1, b"x")
+        transport.TLS = True
+        assert kernels_send(transport) is None
+        assert kernels_send(FakeTransport()) is None
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        send(b"x")
 
 
 def test_a_lost_connection_tells_its_producer() -> None:
@@ -122,16 +149,20 @@ async def test_the_site_takes_the_producer_of_its_sockets() -> None:
 # --- Channels (consumers.py, hub.py, subscription.py) ------------------------------------------------------
 
 
-def test_an_unknown_alias_is_no_layer() -> None:
-    """`get_channel_layer` of an alias that is not configured is None: our consumer then has no channel."""
-    assert get_channel_layer(ProgressConsumer.channel_layer_alias) is None
-    assert get_channel_layer() is not None
+async def test_a_consumer_that_only_its_client_talks_to_needs_a_way_to_send() -> None:
+    """Our own loop takes the place of `AsyncConsumer.__call__`, and sets no more than this."""
+    sent: list[dict[str, Any]] = []
 
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
 
-def test_a_consumer_without_a_layer_reads_only_its_client() -> None:
-    """`AsyncConsumer.__call__` asks no layer when there is none, and dispatches through `dispatch`."""
-    source = inspect.getsource(AsyncConsumer.__call__)
-    assert "await_many_dispatch([receive], self.dispatch)" in source
+    consumer = AsyncWebsocketConsumer()
+    consumer.base_send = send
+    await consumer.accept()
+    await consumer.send(text_data="hello")
+    await consumer.close(4404)
+    assert [message["type"] for message in sent] == ["websocket.accept", "websocket.send", "websocket.close"]
+    assert (sent[1]["text"], sent[2]["code"]) == ("hello", 4404)
 
 
 def test_the_methods_that_we_override_exist() -> None:
@@ -268,12 +299,66 @@ class Asyncios(asyncio.Transport):
         super().__init__()
         self.unread = 0
         self.aborted = False
+        self.written: list[bytes] = []
 
     def get_write_buffer_size(self) -> int:
         return self.unread
 
+    def is_closing(self) -> bool:
+        return self.aborted
+
+    def write(self, data: Any) -> None:
+        self.written.append(data)
+
     def abort(self) -> None:
         self.aborted = True
+
+
+def sansio(state: Any) -> Any:
+    """uvicorn's protocol with a connection in this state."""
+    from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+    from websockets.server import ServerProtocol
+
+    protocol = WebSocketsSansIOProtocol.__new__(WebSocketsSansIOProtocol)
+    protocol.conn = ServerProtocol()
+    protocol.conn.state = state
+    return protocol
+
+
+async def test_a_transport_that_is_empty_is_written_to_past_uvicorn() -> None:
+    """Only while the WebSocket is open, nothing waits, nobody is waited for, and the connection was not cut."""
+    from websockets.protocol import State
+
+    transport, protocol = Asyncios(), sansio(State.CONNECTING)
+    flow = WaitingFlow(protocol.send, transport, protocol)
+    assert not flow.write(b"too early")
+    protocol.conn.state = State.OPEN
+    assert flow.write(b"in time")
+    transport.unread = 1
+    assert not flow.write(b"before what waits")
+    transport.unread = 0
+    flow._takes_nothing()
+    assert not flow.write(b"before what is sent")
+    flow._takes_more()
+    transport.aborted = True
+    assert not flow.write(b"after the cut")
+    transport.aborted = False
+    protocol.conn.state = State.CLOSING
+    assert not flow.write(b"after the close frame")
+    assert transport.written == [b"in time"]
+
+
+def test_an_unknown_protocol_is_not_written_to_past_the_server() -> None:
+    """Whatever it looks like: another server's, uvicorn's for HTTP, or one that a site has changed."""
+    from uvicorn.protocols.http.h11_impl import RequestResponseCycle
+    from websockets.protocol import State
+
+    class Changed(type(sansio(State.OPEN))):  # type: ignore[misc]
+        pass
+
+    for protocol in (None, object(), Changed.__new__(Changed), RequestResponseCycle.__new__(RequestResponseCycle)):
+        assert dialogue_of(protocol) == (None, None)
+    assert dialogue_of(sansio(State.OPEN))[1] is State.OPEN
 
 
 async def test_a_send_that_waits_too_long_ends_by_cutting(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,6 +457,15 @@ def test_daphne_and_autobahn_have_what_bounds_a_client() -> None:
     assert "if not self.failedByMe:" in inspect.getsource(Autobahn.onMessageFrameData)
 
 
+def test_autobahn_reads_how_long_to_wait_for_an_answer_when_it_closes() -> None:
+    """From the protocol, each time: `Flow` sets it on one connection. Its own second is too short."""
+    from autobahn.twisted.websocket import WebSocketServerFactory
+    from autobahn.websocket.protocol import WebSocketProtocol as Autobahn
+
+    assert "self.closeHandshakeTimeout,\n" in inspect.getsource(Autobahn.sendCloseFrame)
+    assert WebSocketServerFactory().closeHandshakeTimeout == 1
+
+
 def test_a_client_that_says_more_than_is_handled_is_closed_with_4429() -> None:
     """By count and by size; what is said afterwards is not kept. What has been handled counts no more."""
     for size, most in ((10, servers.UNHANDLED), (16 * 1024, servers.UNHANDLED_BYTES // (16 * 1024))):
@@ -384,3 +478,36 @@ def test_a_client_that_says_more_than_is_handled_is_closed_with_4429() -> None:
         for _ in range(3 * most):
             protocol.onMessage(b"x" * size, False)
         assert (protocol.closed_with, protocol.queue.qsize()) == (4429, most)
+
+
+# --- Streams of events (event_flow.py) -----------------------------------------------------------------------
+
+
+def test_daphnes_request_takes_a_producer_and_leads_to_the_transport() -> None:
+    """Its `send` knows the request, Twisted's: that passes a producer to the channel, which pauses and resumes it."""
+    from daphne.http_protocol import WebRequest
+    from twisted.web.http import HTTPChannel, Request
+
+    assert issubclass(WebRequest, Request)
+    assert "self.transport = self.channel.transport" in inspect.getsource(Request.__init__)
+    assert "self.channel.registerProducer(producer, streaming)" in inspect.getsource(Request.registerProducer)
+    for name in ("pauseProducing", "resumeProducing", "stopProducing"):
+        assert f"self._requestProducer.{name}()" in inspect.getsource(getattr(HTTPChannel, name))
+
+
+def test_uvicorns_send_of_an_answer_leads_to_the_transport() -> None:
+    """Of both its ways to speak HTTP: the cycle that `send` belongs to has it."""
+    from uvicorn.protocols.http import h11_impl
+
+    parameters = inspect.signature(h11_impl.RequestResponseCycle).parameters
+    assert "transport" in parameters
+    assert "self.flow.drain()" in inspect.getsource(h11_impl.RequestResponseCycle.send)
+
+
+def test_the_system_can_be_told_to_give_up_a_client() -> None:
+    """`TCP_USER_TIMEOUT`, in ms, where there is such an option: on Linux."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    with socket.socket() as connection:
+        notice_vanished(connection)
+        found = None if option is None else connection.getsockopt(socket.IPPROTO_TCP, option)
+    assert found == (VANISHED_AFTER * 1000 if sys.platform == "linux" else None)

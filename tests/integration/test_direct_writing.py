@@ -1,16 +1,17 @@
-"""Contact with Daphne, Autobahn and Twisted: what `progress.servers` leans on to write past Daphne's own way."""
+"""Contact with the servers: what `progress.servers` leans on to write past their own way, on each that it knows."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
 from tests.direct_asgi import CHUNK, MANY
+from tests.processes import Uvicorn, Web
 from tests.web_only import ChosenWeb
 
 
@@ -20,9 +21,25 @@ class DirectWeb(ChosenWeb):
     application = "tests.direct_asgi:application"
 
 
-@pytest.fixture(scope="module")
-def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectWeb]:
-    server = DirectWeb(tmp_path_factory.mktemp("direct"), os.environ)
+class DirectUvicorn(Uvicorn):
+    """uvicorn with the same, with one of its ways to speak WebSocket, which may compress."""
+
+    application = DirectWeb.application
+    way = "websockets-sansio"
+
+    def command(self) -> Sequence[str]:
+        return [*super().command(), "--ws", self.way, "--ws-per-message-deflate", "true"]
+
+
+class LegacyUvicorn(DirectUvicorn):
+    """With the older interface of `websockets`."""
+
+    way = "websockets"
+
+
+@pytest.fixture(scope="module", params=[DirectWeb, DirectUvicorn, LegacyUvicorn])
+def web(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Web]:
+    server: Web = request.param(tmp_path_factory.mktemp("direct"), os.environ)
     try:
         yield server.start()
     finally:
@@ -30,7 +47,7 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DirectWeb]:
 
 
 @pytest.fixture
-async def socket(web: DirectWeb) -> AsyncIterator[ClientConnection]:
+async def socket(web: Web) -> AsyncIterator[ClientConnection]:
     # A queue of one: a client that does not ask for messages stops reading.
     async with connect(web.url.replace("http", "ws") + "/", max_queue=1, ping_interval=None) as opened:
         yield opened
@@ -50,7 +67,7 @@ async def test_both_ways_of_sending_keep_their_order(socket: ClientConnection) -
 
 
 async def test_a_reader_that_takes_nothing_stops_the_writer_and_loses_nothing(socket: ClientConnection) -> None:
-    """The transport says when it is full; what was written until then arrives whole once the reader goes on."""
+    """The flow says when it is full; what was written until then arrives whole once the reader goes on."""
     await socket.send("flood:")
     received = []
     while not str(text := await socket.recv()).startswith("wrote"):

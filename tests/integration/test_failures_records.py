@@ -18,8 +18,8 @@ from redis.exceptions import OutOfMemoryError
 from progress import publisher
 from progress.exceptions import StoreUnavailable
 from progress.record import Status
-from progress.redis_store import LIVE_LIFETIME, RedisStore
-from progress.store import Write, get_store
+from progress.redis_store import RedisStore
+from progress.store import LIVE_LIFETIME, Write, get_store
 from tests import jobs
 from tests.acted import ActedTask
 from tests.integration.test_convergence import proxy_thread

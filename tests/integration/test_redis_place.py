@@ -21,6 +21,7 @@ from progress.redis_store import RedisStore
 from progress.store import Write
 from tests.guarded_redis import ENCODED, SECRET, GuardedRedis
 from tests.processes import Redis, Server, find_redis, free_port
+from tests.wire import until
 
 USER = GuardedRedis.user
 LOGIN: dict[str, Any] = {"username": USER, "password": SECRET}
@@ -122,6 +123,27 @@ def test_records_are_kept_behind_sentinels(guarded: GuardedRedis, sentinel: Sent
         client.close()
 
 
+async def test_a_failover_behind_sentinels_closes_all_connections(guarded: GuardedRedis, sentinel: Sentinel) -> None:
+    """redis-py closes what lies in the pool then. What stayed out of it would go on talking to the old master."""
+    store = RedisStore(redis_url.of_hosts([_forms(guarded, sentinel)["Sentinel"]]), "sentinel-tests")
+    with closing(redis.Redis.from_url(guarded.url)) as admin:
+        before = {each["id"] for each in admin.client_list()}
+
+        def ours() -> set[str]:
+            return {each["id"] for each in admin.client_list(_type="normal")} - before
+
+        assert store.control("k") == ""
+        await store.awrite_many([Write("watch", "k", {"span": 1})])
+        assert len(ours()) == 2
+        for client in store._clients.values():
+            client.connection_pool.disconnect(inuse_connections=False)
+        await store.aclient().connection_pool.disconnect(inuse_connections=False)
+        await until(lambda: not ours())
+        await store.aclose()
+    for client in store._clients.values():
+        client.close()
+
+
 async def test_more_callers_than_connections_wait_behind_sentinels_too(
     guarded: GuardedRedis, sentinel: Sentinel
 ) -> None:
@@ -130,6 +152,18 @@ async def test_more_callers_than_connections_wait_behind_sentinels_too(
     client = redis.asyncio.Redis.from_pool(redis_place.apool(url, max_connections=2, timeout=5, **OPTIONS))
     assert await asyncio.gather(*(client.incr(f"wait-{number}") for number in range(50))) == [1] * 50
     await client.aclose()
+
+
+async def test_a_sentinel_that_is_away_holds_up_nobody(guarded: GuardedRedis, sentinel: Sentinel) -> None:
+    """The next one is asked at once: a task that is sent waits 50 ms at the most, not seconds."""
+    host = _forms(guarded, sentinel)["Sentinel"]
+    url = redis_url.of_hosts([{**host, "sentinels": [("127.0.0.1", free_port()), *host["sentinels"]]}])
+    async with asyncio.timeout(1):
+        with closing(redis.Redis.from_pool(redis_place.pool(url, **OPTIONS))) as client:
+            assert await asyncio.to_thread(client.ping)
+        aclient = redis.asyncio.Redis.from_pool(redis_place.apool(url, max_connections=2, timeout=1, **OPTIONS))
+        assert await aclient.ping()
+        await aclient.aclose()
 
 
 def test_a_time_out_in_the_url_does_not_make_us_wait(guarded: GuardedRedis) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import http.client
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
@@ -645,6 +646,18 @@ async def test_a_flood_closes_with_4429(web: WebOnly) -> None:
             for _ in range(500):
                 await page.say("ping")
         assert await page.closes() == 4429
+
+
+async def test_who_is_slow_reads_why_it_was_closed(web: WebOnly) -> None:
+    """A page that was busy for seconds, or a train in a tunnel: the connection waits for its answer to the close."""
+    async with wire(web.ws) as page:
+        await page.lives()
+        await page.connection.send("no message")
+        time.sleep(2.5)  # noqa: ASYNC251 (this client does nothing at all meanwhile)
+        with contextlib.suppress(ConnectionClosed):
+            await page.say("ping")  # into a connection that is gone, this would be answered with a reset
+            await page.say("ping")
+        assert await page.closes() == 4400
 
 
 async def test_a_client_that_leaves_is_forgotten(web: WebOnly, owner: Login) -> None:

@@ -16,8 +16,8 @@ from progress import redis_store as redis_store_module
 from progress.exceptions import StoreUnavailable
 from progress.memory_store import MemoryStore
 from progress.record import Record, Status
-from progress.redis_store import LIVE_LIFETIME, RedisStore
-from progress.store import LOG_LIMIT, MINE_LIMIT, Answer, Store, Write, watch_writes
+from progress.redis_store import RedisStore
+from progress.store import LIVE_LIFETIME, LOG_LIMIT, MINE_LIMIT, Answer, Store, Write, watch_writes
 from tests.processes import Redis, wait_until
 
 BODY = {"body": '"id":"t"', "fraction": "0.5"}
@@ -238,8 +238,8 @@ def test_leases_that_are_over_are_found_and_listed_no_longer_when_the_task_is_lo
 
 def test_queues_are_listened_to_until_the_listener_is_silent(kept: Store) -> None:
     """Somebody listens to a queue for as long as was said last."""
-    run(kept, kept.alisten(["a", "b"], 60))
-    run(kept, kept.alisten(["c"], 0))
+    run(kept, kept.abeat(["a", "b"], [], 60, 0))
+    run(kept, kept.abeat(["c"], [], 0, 0))
     assert run(kept, kept.alistened(["a", "c", "d"])) == {"a"}
     assert run(kept, kept.alistened([])) == set()
 
@@ -341,7 +341,7 @@ def test_nothing_is_stored_outside_the_prefix(redis_store: RedisStore) -> None:
     """Several sites share one Redis: every key begins with the site's own prefix."""
     queue(redis_store)
     save(redis_store, lease=1)
-    run(redis_store, redis_store.alisten(["celery"], 16))
+    run(redis_store, redis_store.abeat(["celery"], [], 16, 0))
     log(redis_store, 1)
     assert {key.split(b":")[0] for key in redis_store.client(1).scan_iter()} == {b"progress-tests"}
 
@@ -354,6 +354,32 @@ def test_somebody_elses_hash_is_no_record(redis_store: RedisStore) -> None:
     client.hset("progress-tests:task:damaged", mapping={"state": "STARTED", "seq": "many"})
     found = redis_store.load_many(["foreign", "damaged", "sound"])
     assert [record is not None for record in found] == [False, False, True]
+
+
+def test_loops_read_what_threads_read(redis_store: RedisStore, caplog: Any) -> None:
+    """They read by a script, many in one call: the same records in the same order, whatever somebody has stored."""
+    keys, client = [f"t{number}" for number in range(120)], redis_store.client(1)
+    for key in keys:
+        queue(redis_store, key, owner=key)
+    odd: dict[str, dict[bytes | str, bytes | str | int]] = {
+        "t1": {"body": b'"title":"\xc3\xa4\xe2\x80\xa8\xf0\x9f\x9a\x80 \\u0000 \\\\ / \x7f \x00\x1f"', "unknown": 5},
+        "t2": {"body": b"\xff\xed\xa0\x80"},  # no UTF-8
+        "t3": {"seq": "many"},
+        "t4": {b"\xff": b"\xff"},
+        "t5": {"seq": 2**63 - 1, "fraction": ""},
+        "none": {"colour": "blue"},
+    }
+    for key, stored in odd.items():
+        client.hset(f"progress-tests:task:{key}", mapping=stored)
+    client.delete("progress-tests:task:t6", "progress-tests:task:t7")
+    client.rpush("progress-tests:task:t7", "no hash")
+    asked = [*reversed(keys), "none", "t8", "t8"]
+    found = run(redis_store, redis_store.aload_many(asked))
+    assert sum("holds something else" in record.message for record in caplog.records) == 1
+    assert found == redis_store.load_many(asked)
+    told = dict(zip(asked, found, strict=True))
+    assert {key for key, record in told.items() if record is None} == {"t2", "t3", "t6", "t7", "none"}
+    assert all(record.owner == key for key, record in told.items() if record)
 
 
 def test_a_key_of_another_type_fails_that_write_alone(redis_store: RedisStore) -> None:

@@ -95,6 +95,22 @@ def test_the_commands_are_those_of_make_run(services):
     assert services["worker"]["command"] == [part for part in options if not part.startswith("--hostname")]
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "[::1]", "localhost"])
+def test_a_crowd_finds_the_door_open(host):
+    """As Daphne comes, 50 may wait at its door, and whom it has not let in after 5 s it refuses."""
+    from daphne.cli import CommandLineInterface
+    from twisted.internet.endpoints import serverFromString
+
+    from project import run
+
+    web = run.commands(run.Place(host, 8000, Path("/data")), prefix="", redis=None)["web"]
+    asked = CommandLineInterface().parser.parse_args(web[3:])
+    (address,) = asked.socket_strings
+    endpoint = serverFromString(None, address)
+    assert (endpoint._port, endpoint._interface, endpoint._backlog) == (8000, host.strip("[]"), 4096)
+    assert asked.websocket_connect_timeout == 60
+
+
 def test_nothing_runs_as_root():
     """The image ends as a user of its own, and Redis is told to be its own."""
     user = re.findall(r"^USER (\S+)$", DOCKERFILE, re.MULTILINE)[-1]

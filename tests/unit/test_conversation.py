@@ -196,6 +196,38 @@ async def test_what_still_waits_is_shown_in_the_view_that_is_left(client_of: Cal
     assert "secret" not in json.dumps(client.items)
 
 
+async def test_who_is_no_longer_staff_is_shown_the_public_view_at_once(client_of: Callable[..., Client]) -> None:
+    """Also of a task whose snapshots went straight to the outbox until then."""
+    task = acted("t", "OWNER")
+    client = client_of("staff", VIEW)
+    await client.say("watch", ids=["t"], token=watch_token("t"))
+    for step in (1, 2, 3, 4):
+        if step == 4:
+            await client.conversation.look_again(Viewer("staff"))
+        task.run(step, 9)
+        await push(task)
+        await until(lambda: client.items and client.items[-1]["current"] == step)  # noqa: B023
+        assert ("worker" in client.items[-1]) == (step < 4)
+
+
+async def test_what_was_given_up_in_the_same_turn_is_not_mentioned(
+    client_of: Callable[..., Client], the_hub: Hub
+) -> None:
+    """Whatever has arrived about it before."""
+    task = acted()
+    client = client_of("A")
+    await client.say("watch", ids=["t"])
+    task.run(1, 2)
+    await push(task)
+    await until(lambda: client.items and client.items[-1]["state"] == "PROGRESS")
+    record = get_store().load(task.run(2, 2).key)
+    assert record is not None
+    the_hub._take(groups.hint(task.key, record.seq, record.text()))
+    assert client.conversation._tasks.forget(["t"])
+    await asyncio.sleep(0.05)
+    assert client.items[-1]["current"] == 1
+
+
 # --- Wishes that change ------------------------------------------------------------------------------------
 
 
@@ -207,7 +239,7 @@ async def test_what_is_given_up_while_the_answer_waits_is_not_watched(
     client = client_of("A")
     client.reading.clear()
     watching = asyncio.create_task(client.say("watch", ids=["t"]))
-    await until(lambda: client.conversation._claims)
+    await until(lambda: client.conversation.watched)
     await client.say("unwatch", all=True)
     client.reading.set()
     await watching
@@ -225,7 +257,7 @@ async def test_nobody_is_followed_for_a_client_that_has_given_it_up(
     await client.say("unwatch", all=True)
     client.reading.set()
     await following
-    assert the_hub._owners == {}
+    assert the_hub._users._owners == {}
 
 
 async def test_a_task_of_mine_that_was_unwatched_stays_unwatched(client_of: Callable[..., Client]) -> None:
@@ -237,11 +269,11 @@ async def test_a_task_of_mine_that_was_unwatched_stays_unwatched(client_of: Call
     await client.say("unwatch", ids=["one"])
     told = len(client.told)
     acted("three")
-    await until(lambda: "three" in client.conversation._claims)  # so a sweep has looked at all of them
+    await until(lambda: "three" in client.conversation.watched)  # so a sweep has looked at all of them
     await asyncio.sleep(0.15)
     assert [item["id"] for answer in client.told[told:] for item in answer["items"]] == ["three"]
     await client.say("watch", ids=["one"])
-    assert "one" in client.conversation._claims
+    assert "one" in client.conversation.watched
 
 
 async def test_more_than_fifty_tasks_of_mine_are_found(client_of: Callable[..., Client]) -> None:
@@ -250,7 +282,7 @@ async def test_more_than_fifty_tasks_of_mine_are_found(client_of: Callable[..., 
         acted(f"t{number}")
     client = client_of("A")
     await client.say("watch", mine=True)
-    await until(lambda: len(client.conversation._claims) == 80)
+    await until(lambda: len(client.conversation.watched) == 80)
 
 
 async def test_asking_again_for_what_is_watched_costs_no_read(

@@ -300,8 +300,25 @@ def test_only_success_is_the_whole() -> None:
     assert shown(reporter, State.FAILURE)["fraction"] < 1
 
 
+def test_rate_of_a_burst_that_is_over_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who goes on talking and does not count has no rate: not 5 s after three more were due. It comes back."""
+    now = [100.0]
+    monkeypatch.setattr(importlib.import_module("progress.stages"), "time", SimpleNamespace(monotonic=lambda: now[0]))
+    reporter = Reporter(JOB)
+    now[0] += 1
+    reporter.advance(10)
+    assert shown(reporter)["rate"] == 10
+    now[0] += 5.2
+    assert shown(reporter)["rate"] == 10
+    now[0] += 0.2
+    assert shown(reporter)["rate"] is None
+    now[0] += 1
+    reporter.advance(10)
+    assert shown(reporter)["rate"] is not None
+
+
 def test_rate_is_the_speed_of_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Units per second, smoothed; unknown before anything happened, kept while nothing happens."""
+    """Units per second, smoothed; unknown before anything happened, kept for a while in which nothing happens."""
     now = [100.0]
     module = importlib.import_module("progress.stages")
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now[0]))

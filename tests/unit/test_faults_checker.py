@@ -161,6 +161,23 @@ def test_only_an_end_that_a_failover_has_lost_is_excused() -> None:
         assert check(history([ran()], *back, *other, faults=during)).kept
 
 
+def test_an_end_that_a_failover_has_lost_is_stuck_only_for_those_who_could_know() -> None:
+    """Nobody had read it: no promise. One page had, so its server put it back, and the other page is stuck."""
+    lost = [seen(4.5, 1, "PROGRESS"), seen(20.0, 2, "LOST")]
+    other = seen(5.1, 1, "SUCCESS", watcher="other")
+    whole = Execution("whole", "first", 1.0, 2.0, "SUCCESS")
+
+    def pages(*shown: Seen, failover: float) -> History:
+        done = {"task": [ran()], "whole": [whole]}
+        both = [seen(2.1, 1, "SUCCESS", id="whole", watcher=watcher) for watcher in ("page", "other")]
+        return History(done, [*both, *shown], [Fault(checker.FAILOVER, failover, failover + 2)])
+
+    finding = checker.converges(pages(*lost, failover=4.0), ["page", "other"])
+    assert (finding.wrong, "2 lost with the data" in finding.measured) == ([], True)
+    for guilty in (pages(*lost, other, failover=4.0), pages(*lost, other, failover=8.0)):
+        assert "page never showed the end of task" in complaint(checker.converges(guilty, ["page", "other"]))
+
+
 def test_a_task_that_was_sent_must_run() -> None:
     """Unless it was cancelled before a worker took it."""
     forgotten = History(GOOD.executions, GOOD.seen, sent=["task", "other"])

@@ -12,6 +12,7 @@ from uuid import uuid4
 import pytest
 from celery import Celery, Task
 from celery.app import trace
+from celery.exceptions import SoftTimeLimitExceeded
 
 import progress
 from progress import hooks, publisher
@@ -206,6 +207,23 @@ def test_error_of_update_state_is_its_own(app: Celery, run: Run) -> None:
     result, record = run(job)
     assert isinstance(result, ConnectionError)
     assert (record.state, record.snapshot()["current"]) == ("FAILURE", 0)
+
+
+def test_a_soft_time_limit_that_strikes_in_update_state_ends_the_task(app: Celery, run: Run) -> None:
+    """What we make of a meta is kept from the task; its own limit is not."""
+
+    class Struck(str):
+        def __str__(self) -> str:
+            raise SoftTimeLimitExceeded
+
+    @app.task(bind=True)
+    def job(self: Task) -> str:
+        self.update_state(state="PROGRESS", meta={"current": 9, "message": Struck("at 9")})
+        return "ran on"
+
+    result, record = run(job)
+    assert isinstance(result, SoftTimeLimitExceeded)
+    assert record.state == "FAILURE"
 
 
 def test_final_state_in_update_state_is_no_end(app: Celery, run: Run) -> None:

@@ -102,13 +102,19 @@ class FrailStore(MemoryStore):
 
     error: Exception | None = None
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+
     async def awrite_many(self, writes: Any) -> Any:
+        self.calls.append("write")
         await asyncio.sleep(0)
         if self.error:
             raise self.error
         return await super().awrite_many(writes)
 
     async def aload_many(self, keys: Any) -> Any:
+        self.calls.append("read")
         await asyncio.sleep(0)
         if self.error:
             raise self.error
@@ -196,6 +202,32 @@ async def test_a_group_is_joined_once_and_left_with_the_last_watcher(the_hub: Hu
         await the_hub.unwatch([task.key], watcher)
     assert joined() == set()
     assert the_hub._tasks == {}
+
+
+async def test_a_crowd_costs_a_few_looks_at_the_store(the_hub: Hub, settings: Any, surroundings: FrailStore) -> None:
+    """Who comes while one is served is served with the others: 500 connections, each with a task of its own."""
+    settings.PROGRESS_SWEEP_INTERVAL = 60
+    tasks, watcher = [silent(f"t{number}") for number in range(500)], Watcher()
+
+    async def connect(key: str) -> None:
+        assert list(await the_hub.read([key])) == [key]
+        await the_hub.watch([key], watcher)
+
+    await asyncio.gather(*(connect(task.key) for task in tasks))
+    assert {key: len(seqs) for key, seqs in watcher.seqs.items()} == {task.key: 1 for task in tasks}
+    # All have read, the first has begun to watch, and the rest with it.
+    assert surroundings.calls.count("write") <= 2
+    assert surroundings.calls.count("read") <= 2 * 500 / hub.AT_ONCE + 4
+
+
+async def test_who_cannot_be_served_is_told_with_all_the_others(the_hub: Hub, surroundings: FrailStore) -> None:
+    """The same `StoreUnavailable`, for one look; the next are served."""
+    keys, surroundings.error = [silent(f"t{number}").key for number in range(50)], StoreUnavailable("away")
+    told = await asyncio.gather(*(the_hub.read([key]) for key in keys), return_exceptions=True)
+    assert set(map(id, told)) == {id(surroundings.error)}
+    assert surroundings.calls == ["read"]
+    surroundings.error = None
+    assert list(await the_hub.read(keys[:1])) == keys[:1]
 
 
 async def test_a_push_is_passed_on_as_it_came(the_hub: Hub) -> None:
@@ -345,6 +377,7 @@ async def test_a_million_stale_events_change_nothing(the_hub: Hub) -> None:
     for _ in range(10_000):
         for event in events:
             the_hub._take(event)
+    await asyncio.sleep(0)
     assert watcher.newest(task.key) == task.head.seq
     assert watcher.seqs[task.key] == sorted(set(watcher.seqs[task.key]))
     assert len(watcher.seqs[task.key]) == 2
@@ -352,7 +385,7 @@ async def test_a_million_stale_events_change_nothing(the_hub: Hub) -> None:
 
 # --- Strangers ---------------------------------------------------------------------------------------------
 
-FAIR = time.time_ns() // 1000 + 60_000_000  # a number that a running task might have
+FAIR = time.time_ns() // 1000 + 240_000_000  # a number that a running task might have, also when the tests take long
 POISON: list[Any] = [
     None,
     5,
@@ -397,6 +430,7 @@ async def test_a_staff_view_of_something_else_is_not_shown_to_staff(the_hub: Hub
     await the_hub.watch([task.key], watcher)
     record = get_store().load(task.run(1, 2).key)
     the_hub._take(groups.hint("t", record.seq, record.text(), '{"id":"other","seq":1}'))
+    await asyncio.sleep(0)
     assert watcher.texts["t"] == (record.text(), record.text())
 
 
@@ -818,9 +852,9 @@ async def test_ended_tasks_that_the_store_forgot_are_forgotten(the_hub: Hub, sur
     """A user's memory in the hub is no larger than the store's."""
     await the_hub.follow("1", Watcher())
     silent("brief", owner="1").end()
-    await until(lambda: the_hub._owners["1"].ended == {"brief"})
+    await until(lambda: the_hub._users._owners["1"].ended == {"brief"})
     surroundings._mine["1"].clear()
-    await until(lambda: the_hub._owners["1"].ended == set())
+    await until(lambda: the_hub._users._owners["1"].ended == set())
 
 
 async def test_nobody_is_told_of_other_peoples_tasks(the_hub: Hub) -> None:
@@ -841,7 +875,7 @@ async def test_the_last_follower_leaves_the_group(the_hub: Hub) -> None:
     for watcher in (one, one, two, two):
         await the_hub.unfollow("1", watcher)
     assert joined() == set()
-    assert the_hub._owners == {}
+    assert the_hub._users._owners == {}
 
 
 # --- One per loop ------------------------------------------------------------------------------------------

@@ -12,7 +12,20 @@ import pytest
 from progress import leases
 from progress.counters import counters
 from progress.exceptions import StoreUnavailable
-from progress.leases import ASK_AT_ONCE, AT_ONCE, FORBEARANCE, GAP, LEASE, Held, Reaper, keep, renewal
+from progress.leases import (
+    ASK_AT_ONCE,
+    AT_ONCE,
+    FORBEARANCE,
+    GAP,
+    LEASE,
+    REAP_EVERY,
+    RENEW_EVERY,
+    SURELY_OVER,
+    Held,
+    Reaper,
+    keep,
+    renewal,
+)
 from progress.memory_store import MemoryStore
 from progress.record import Record
 from progress.snapshot import State
@@ -350,10 +363,42 @@ async def test_who_hangs_when_asked_holds_nothing_up(rig: Rig, monkeypatch: pyte
 # --- Who renews --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("until_next", "pause"),
+    [(0, RENEW_EVERY), (60, RENEW_EVERY), (2, 2 + SURELY_OVER), (0.2, REAP_EVERY)],
+)
+def test_a_worker_looks_again_when_the_next_lease_runs_out(until_next: float, pause: float) -> None:
+    """Every 3 s, and in between when somebody is late; not more often than a server looks, however many are."""
+    now = 1_000_000 * SECOND
+    found = Expired(now, [], now + int(until_next * SECOND) if until_next else 0)
+    assert leases._pause(found) == pytest.approx(pause)
+
+
+async def test_a_worker_goes_on_at_once_when_more_are_over_than_it_can_look_at(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker with a thousand tasks was killed: the last of them is not found a quarter of a minute later."""
+    monkeypatch.setattr(leases, "get_store", lambda: rig.store)
+    monkeypatch.setattr(leases, "REAP_EVERY", 0.001)
+    monkeypatch.setattr(leases, "RENEW_EVERY", 3600.0)
+    keys = [str(number) for number in range(2 * AT_ONCE + 50)]
+    for key in keys:
+        rig.begin(key)
+    reaper = rig.reaper()
+    await rig.look(reaper, LEASE)
+    task = asyncio.create_task(keep(list, list, reaper))
+    try:
+        await until(lambda: {rig.state(key) for key in keys} == {"LOST"})
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def test_what_is_held_is_renewed_and_its_queues_are_said(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every few seconds, also after a store that was away; a mistake in what is held is logged and ends nothing."""
     monkeypatch.setattr(leases, "get_store", lambda: rig.store)
     monkeypatch.setattr(leases, "RENEW_EVERY", 0.001)
+    monkeypatch.setattr(leases, "REAP_EVERY", 0.001)
     rig.begin()
     held: list[Any] = [StoreUnavailable("away"), RuntimeError("nobody foresaw this")]
     rounds = [0]
@@ -365,7 +410,7 @@ async def test_what_is_held_is_renewed_and_its_queues_are_said(rig: Rig, monkeyp
             raise held.pop()
         return [Held("a", "e1"), Held("never seen", "e9")]
 
-    task = asyncio.create_task(keep(holds, lambda: ["reports"], rig.tell))
+    task = asyncio.create_task(keep(holds, lambda: ["reports"], rig.reaper()))
     try:
         await until(lambda: rounds[0] > 20)
     finally:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from progress import consumers, limits
+from progress import limits
 from progress.conf import conf
 from progress.consumers import TOO_MANY
 from progress.limits import Limits, address_of
@@ -26,7 +26,7 @@ def fresh(progress_store: MemoryStore, settings: Any, monkeypatch: Any) -> Itera
     for name in ("PROGRESS_MAX_CONNECTIONS", "PROGRESS_MAX_JOINS"):
         delattr(settings, name)
     mine = Limits()
-    monkeypatch.setattr(consumers, "limits", mine)
+    monkeypatch.setattr(limits, "limits", mine)
     yield mine
     assert mine.open == 0, "Every test of this file must end all its connections."
 

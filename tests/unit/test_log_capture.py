@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
+from celery.exceptions import SoftTimeLimitExceeded
 from celery.utils.log import get_task_logger
 
 import progress
@@ -80,6 +81,22 @@ def handlers() -> int:
     """Loggers on which the handler hangs."""
     known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
     return sum(log_capture._handler in one.handlers for one in [logging.root, *known])
+
+
+def test_a_soft_time_limit_that_strikes_while_a_line_is_taken_ends_the_task(
+    app: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Arguments that do not fit are the site's matter; the task's own limit is not swallowed with them."""
+
+    def struck(*_: object) -> None:
+        raise SoftTimeLimitExceeded
+
+    def body() -> str:
+        logger.warning("a line")
+        return "ran on"
+
+    monkeypatch.setattr(Reporter, "log", struck)
+    assert isinstance(run(app, body, capture_logs="INFO"), SoftTimeLimitExceeded)
 
 
 def test_own_loggers_are_heard_from_the_chosen_level(app: Celery, lines: list[Any]) -> None:

@@ -174,6 +174,6 @@ async def test_a_queue_without_a_worker_is_said_and_taken_back(store: MemoryStor
         await mending.say_who_listens({"t": store.load("t")}, later, told)
     assert json.loads(store.load("t").text())["unserved"] is True
     assert len(told.groups) == 1
-    await store.alisten(["reports"], 60)
+    await store.abeat(["reports"], [], 60, 0)
     await mending.say_who_listens({"t": store.load("t")}, later, told)
     assert json.loads(store.load("t").text())["unserved"] is False

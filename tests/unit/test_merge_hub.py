@@ -283,7 +283,7 @@ async def play(world: World, moves: list[tuple[str, str]]) -> list[Page]:
 
 async def converge(world: World, moves: list[tuple[str, str]], own: Hub, pages: list[Page]) -> None:
     """Play, deliver what comes through, then look once."""
-    await get_store().alisten(["celery"], 1e6)
+    await get_store().abeat(["celery"], [], 1e6, 0)
     await own.watch(KEYS, pages[0])
     for place, (move, key) in enumerate(moves):
         world.play(move, key)
@@ -299,7 +299,7 @@ async def converge(world: World, moves: list[tuple[str, str]], own: Hub, pages: 
     await own._look_if_possible(KEYS)
     for page in pages:
         page.flow._takes_more()
-    await until(lambda: not own._to_read._keys and not any(page.outbox._waiting for page in pages))
+    await until(lambda: not (own._to_read._keys or own._turn._changed or any(page.outbox._waiting for page in pages)))
 
 
 def judge(world: World, page: Page) -> None:

@@ -118,6 +118,21 @@ async def test_a_chosen_pace_is_kept_and_the_newest_is_not_lost() -> None:
     assert len(reader.frames) <= (loop.time() - began) / 0.05 + 2
 
 
+async def test_what_needs_several_frames_is_not_parted_by_the_pause() -> None:
+    """With `every`, a page of two hundred bars has all of them at once: the pace is that of each bar."""
+    reader = Reader()
+    reader.outbox.every = 60.0
+    for number in range(100):
+        reader.outbox.put(shown(f"t{number}", number, size=4000), staff=False)
+    await settle()
+    assert len(reader.frames) > 1
+    assert sorted(seq for frame in reader.seqs for seq in frame) == list(range(100))
+    reader.outbox.put(shown("t0", 100), staff=False)
+    await settle()
+    assert [100] not in reader.seqs
+    reader.outbox.close()
+
+
 async def test_a_dropped_task_is_not_mentioned_again() -> None:
     """After `drop` what was waiting about the task is gone; no empty frame is sent in its place."""
     reader = Reader()

@@ -22,8 +22,10 @@ class OpenFlow(Flow):
     def direct(self) -> bool:
         return not self.stuck
 
-    def write(self, message: bytes) -> None:
-        self.written.append(json.loads(message[message.index(b"{") :])["items"])
+    def write(self, message: bytes) -> bool:
+        if self.direct:
+            self.written.append(json.loads(message[message.index(b"{") :])["items"])
+        return self.direct
 
 
 class Sent:
@@ -133,3 +135,54 @@ async def test_two_views_of_one_snapshot_are_two_texts() -> None:
     await turns()
     assert flow.written == [[{"id": "a", "seq": 1, "worker": "w"}]]
     assert other.written == [[{"id": "a", "seq": 1}]]
+
+
+# --- A frame that was made for many ------------------------------------------------------------------------
+
+
+async def test_a_ready_frame_is_written_at_once() -> None:
+    """With nothing in its way it waits for no turn of the loop."""
+    flow = OpenFlow()
+    outbox, sent = opened(flow)
+    assert outbox.write(shown("a", 1).wire(False))
+    assert flow.written == [[{"id": "a", "seq": 1}]]
+    await turns()
+    assert sent.items == []
+
+
+async def test_a_ready_frame_overtakes_nothing() -> None:
+    """It is refused while there is another snapshot, a pause that was asked for, or a full buffer, and at the end."""
+    flow = OpenFlow()
+    outbox, _ = opened(flow)
+    frame = shown("a", 2).wire(False)
+    outbox.put(shown("a", 1), staff=False)
+    assert not outbox.write(frame)
+    await turns()
+    outbox.every = 1.0
+    assert not outbox.write(frame)
+    outbox.every = 0.0
+    flow.pauseProducing()
+    assert not outbox.write(frame)
+    flow.resumeProducing()
+    assert outbox.write(frame)
+    outbox.close()
+    assert not outbox.write(frame)
+    assert flow.written == [[{"id": "a", "seq": 1}], [{"id": "a", "seq": 2}]]
+
+
+async def test_a_ready_frame_waits_for_what_is_being_sent() -> None:
+    """A snapshot that the server's own `send` has not let go of yet is older than any that comes."""
+    flow, go_on = OpenFlow(), asyncio.Event()
+
+    async def send(_message: dict[str, Any]) -> None:
+        await go_on.wait()
+
+    outbox = Outbox(send, flow, lambda: "now")
+    outbox.every = 0.001
+    outbox.put(shown("a", 1), staff=False)
+    await turns()
+    outbox.every = 0.0
+    assert not outbox.write(shown("a", 2).wire(False))
+    go_on.set()
+    await turns()
+    assert outbox.write(shown("a", 2).wire(False))

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 
 from progress import announcer, groups, publisher
 from progress.exceptions import StoreUnavailable
-from progress.leases import RENEW_EVERY, Held, renewal
+from progress.leases import SILENT_FOR, Held, renewal
 from progress.memory_store import MemoryStore
 from progress.options import Options
 from progress.pacing import BACKLOG, Pacing
@@ -39,6 +40,7 @@ class Stage:
         self.pacing = Pacing("process", lambda: self.now)
         self.store = MemoryStore(lambda: int(self.now * 1_000_000))
         self.told: list[tuple[float, float, str]] = []
+        self.trip = 0.0  # seconds that a save takes
 
     def follow(self, key: str = "t", **options: Any) -> Reporter:
         reporter = Reporter(job(key, **options))
@@ -52,6 +54,7 @@ class Stage:
         for reporter in self.pacing.ready():
             report = self.pacing.report(reporter)
             answer = self.store.write(report.write)
+            self.now += self.trip
             self.pacing.answered(report, answer)
             if answer.accepted:
                 self.told.append((round(self.now - 1000, 2), report.current, report.write.args["state"]))
@@ -82,7 +85,7 @@ def test_chatty_task_that_nobody_watches_is_told_every_idle_interval(stage: Stag
 
 
 def test_watched_task_is_told_every_interval_and_not_more_often(stage: Stage) -> None:
-    """Ten times a second, whatever its own rate."""
+    """Ten times a second, whatever its own rate; after a silence once sooner, as that one might have been earlier."""
     reporter = stage.follow()
     stage.watch()
     reporter.advance()
@@ -93,7 +96,9 @@ def test_watched_task_is_told_every_interval_and_not_more_often(stage: Stage) ->
         stage.tick()
     times = [at for at, _, _ in stage.told[began:]]
     assert 27 <= len(times) <= 31
-    assert min(later - earlier for earlier, later in itertools.pairwise(times)) >= INTERVAL - 0.001
+    gaps = [later - earlier for earlier, later in itertools.pairwise(times)]
+    assert min(one + next_one for one, next_one in itertools.pairwise(gaps)) >= INTERVAL - 0.001
+    assert min(gaps[1:]) >= INTERVAL - 0.011  # of a tick
 
 
 def test_change_after_a_pause_is_told_at_once(stage: Stage) -> None:
@@ -139,7 +144,7 @@ def test_quiet_task_is_asked_to_call_instead_of_being_looked_at(stage: Stage) ->
     heard = stage.now
     stage.tick(IDLE + 0.01)
     assert reporter.attention
-    assert stage.pacing.next_due() == heard + RENEW_EVERY
+    assert stage.pacing.next_due() == heard + SILENT_FOR
     reporter.become(State.SUCCESS)
     stage.tick()
     assert stage.pacing.next_due() is None
@@ -148,7 +153,7 @@ def test_quiet_task_is_asked_to_call_instead_of_being_looked_at(stage: Stage) ->
 def test_a_silent_task_gives_a_sign_of_life(stage: Stage) -> None:
     """Every three seconds, counted from the last thing that was stored of it."""
     reporter = stage.follow()
-    stage.tick(RENEW_EVERY - 0.1)
+    stage.tick(SILENT_FOR - 0.1)
     assert stage.pacing.to_renew() == []
     stage.tick(0.2)
     assert stage.pacing.to_renew() == [reporter]
@@ -205,13 +210,27 @@ def test_a_silent_task_writes_again_what_a_failover_has_forgotten(stage: Stage, 
 def test_signs_of_life_that_are_due_soon_go_along(stage: Stage) -> None:
     """Many silent tasks wake the process once in a while, not once for each."""
     first = stage.follow("a")
-    stage.tick(RENEW_EVERY / 3)
+    stage.tick(SILENT_FOR / 3)
     second = stage.follow("b")
-    stage.tick(RENEW_EVERY / 3)
+    stage.tick(SILENT_FOR / 3)
     third = stage.follow("c")
-    stage.tick(RENEW_EVERY / 3)
+    stage.tick(SILENT_FOR / 3)
     assert stage.pacing.to_renew() == [first, second]
     assert third not in stage.pacing.to_renew()
+
+
+def test_a_task_that_steps_as_often_as_it_may_is_never_held_up(stage: Stage) -> None:
+    """Each step is told when it is made, though each save takes its time: no delay grows from step to step."""
+    reporter = stage.follow()
+    stage.watch()
+    stage.pacing.hurry(reporter)
+    stage.tick()
+    told, stage.trip = len(stage.told), 0.003
+    for _ in range(100):
+        stage.tick(INTERVAL - stage.trip)
+        reporter.advance()
+        stage.tick(0)
+    assert len(stage.told) - told == 100
 
 
 def test_hurry_tells_what_was_held_back(stage: Stage) -> None:
@@ -223,6 +242,24 @@ def test_hurry_tells_what_was_held_back(stage: Stage) -> None:
     stage.pacing.hurry(reporter)
     stage.tick()
     assert stage.told[-1][1] == 7
+
+
+def test_who_looks_while_a_report_is_on_its_way_waits_for_no_interval(stage: Stage) -> None:
+    """The answer to that report may not know it yet; the wake-up counts."""
+    reporter = stage.follow()
+    reporter.advance()
+    stage.tick(IDLE)
+    reporter.advance()
+    stage.now += IDLE
+    report = stage.pacing.report(reporter)
+    assert report is not None
+    answer = stage.store.write(report.write)
+    stage.watch()
+    stage.pacing.hurry(reporter)
+    stage.pacing.answered(report, answer)
+    reporter.advance()
+    stage.tick(0)
+    assert stage.told[-1][1] == 3
 
 
 def test_wish_to_cancel_comes_with_any_answer(stage: Stage) -> None:
@@ -465,6 +502,54 @@ def test_end_of_a_quiet_task_that_could_not_be_stored_is_tried_again(
     wait_until(lambda: bridge._retry_at, 5, "the save has failed")
     store.error = None
     assert wait_until(lambda: (found := store.load("t")) and found.ended and found, 5, "it is written")
+
+
+def test_who_looked_before_the_process_could_be_called_waits_for_no_interval(
+    layer: type[Layer], store: Shaky, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Joining its group takes a new process a while; who called it meanwhile was not heard."""
+    settings.PROGRESS_IDLE_INTERVAL = 60.0
+    called, listens = threading.Event(), threading.Event()
+
+    async def slowly(_layer: Layer, _group: str, _channel: str) -> None:
+        called.set()
+        await asyncio.to_thread(listens.wait, 10)
+
+    monkeypatch.setattr(layer, "group_add", slowly)
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    wait_until(lambda: store.load("t"), 5, "its start is written")
+    assert called.wait(5)
+    store.write(Write("watch", "t", {"span": 60_000_000}))
+    reporter.advance(7)
+    assert (found := store.load("t")) is not None
+    assert found.state == "STARTED"
+    listens.set()
+    wait_until(lambda: (found := store.load("t")) and found.state == "PROGRESS", 5, "its news are written")
+
+
+def test_a_soft_time_limit_that_strikes_a_call_does_not_silence_the_next(
+    layer: type[Layer], store: Shaky, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is raised in the task, wherever that happens to be; its end is told at once all the same."""
+    bridge = publisher.get_publisher()
+    reporter = Reporter(job(), bridge.wake)
+    bridge.follow(reporter)
+    wait_until(lambda: store.load("t") and bridge._loop, 5, "its start is written")
+    loop = bridge._loop
+
+    class Struck:
+        def call_soon_threadsafe(self, *_: object) -> None:
+            bridge._loop = loop
+            raise SoftTimeLimitExceeded
+
+    wait_until(lambda: not bridge._called, 5, "nobody has called")
+    bridge._loop = Struck()  # type: ignore[assignment]
+    with pytest.raises(SoftTimeLimitExceeded):
+        bridge.wake()
+    reporter.become(State.FAILURE, error=SoftTimeLimitExceeded())
+    wait_until(lambda: (found := store.load("t")) and found.ended, 2, "its end is written")
 
 
 def test_log_line_that_comes_just_before_the_end_is_stored(

@@ -12,6 +12,7 @@ from uuid import UUID
 import hypothesis.strategies as st
 import numpy
 import pytest
+from celery.exceptions import SoftTimeLimitExceeded
 from hypothesis import given
 
 from progress import snapshot
@@ -246,3 +247,19 @@ def test_order_is_decided_by_seq_alone() -> None:
     assert snapshot.is_newer(2, 1)
     assert not snapshot.is_newer(1, 1)
     assert not snapshot.is_newer(1, 2)
+
+
+def test_a_soft_time_limit_that_strikes_while_a_text_is_made_is_raised() -> None:
+    """What has no text is told all the same; but a task whose limit were swallowed here would run for ever."""
+
+    class Struck:
+        def __str__(self) -> str:
+            raise SoftTimeLimitExceeded
+
+    class Broken:
+        def __str__(self) -> str:
+            raise ValueError
+
+    assert snapshot.as_text(Broken()) == "(Broken without a text)"
+    with pytest.raises(SoftTimeLimitExceeded):
+        snapshot.as_text(Struck())

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import hypothesis.strategies as st
@@ -17,7 +19,7 @@ from progress.options import Options
 from progress.record import Record
 from progress.reporter import NOBODY, Job, Reporter, running
 from progress.snapshot import State
-from progress.stages import PLANNED, REMEMBERED
+from progress.stages import PLANNED, REMEMBERED, Stage, Standing
 
 JOB = Job(key="t", name="tests.job", exec="e", options=Options(unit="rows"))
 
@@ -30,6 +32,19 @@ def shown(reporter: Reporter, state: State = State.PROGRESS) -> dict[str, Any]:
 def standing(reporter: Reporter) -> dict[str, str]:
     """The stages that are shown, and where each stands."""
     return {stage["name"]: stage["state"] for stage in shown(reporter)["stages"]}
+
+
+def untimed(reporter: Reporter) -> list[dict[str, Any]]:
+    """The stages that are shown, without their times."""
+    return [
+        {name: value for name, value in stage.items() if name not in ("from", "to")}
+        for stage in shown(reporter)["stages"]
+    ]
+
+
+def times(reporter: Reporter) -> dict[str, tuple[Any, Any]]:
+    """When each stage that is shown began and ended."""
+    return {stage["name"]: (stage.get("from"), stage.get("to")) for stage in shown(reporter)["stages"]}
 
 
 def counted(reporter: Reporter) -> tuple[Any, ...]:
@@ -66,7 +81,7 @@ def test_each_stage_counts_from_zero_and_the_plan_makes_a_whole(reporter: Report
         for _ in progress.track("ab"):
             pass
         assert counted(reporter) == (2, 2, snapshot.ALMOST_DONE)
-    assert shown(reporter)["stages"] == [
+    assert untimed(reporter) == [
         {"name": "read", "current": 5, "total": 10, "weight": 3, "state": "done"},
         {"name": "write", "current": 2, "total": 2, "weight": 1, "state": "done"},
     ]
@@ -148,7 +163,7 @@ def test_stage_that_is_entered_again_goes_on(reporter: Reporter) -> None:
     for _ in range(2):
         with progress.stage("read", weight=9):
             list(progress.track("abc"))
-    assert shown(reporter)["stages"][0] == {"name": "read", "current": 6, "total": 6, "weight": 1, "state": "done"}
+    assert untimed(reporter)[0] == {"name": "read", "current": 6, "total": 6, "weight": 1, "state": "done"}
     assert shown(reporter)["fraction"] == 0.5
 
 
@@ -161,6 +176,97 @@ def test_a_later_plan_adds_to_the_first(reporter: Reporter) -> None:
     weights = {stage["name"]: (stage["weight"], stage["current"]) for stage in shown(reporter)["stages"]}
     assert weights == {"look": (1, 3), "read": (2, 0), "write": (1, 0)}
     assert shown(reporter)["fraction"] == 0.25
+
+
+# --- Times -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clock(monkeypatch: Any) -> SimpleNamespace:
+    """A clock that stands still unless it is told otherwise; how often it was asked is in `asked`."""
+    made = SimpleNamespace(now=1000.0, asked=0)
+
+    def monotonic() -> float:
+        made.asked += 1
+        return float(made.now)
+
+    # Not by its dotted name: `progress.stages` is a function of the package, too.
+    monkeypatch.setattr(sys.modules[Stage.__module__], "time", SimpleNamespace(monotonic=monotonic))
+    return made
+
+
+def test_a_stage_says_when_it_ran(clock: SimpleNamespace, reporter: Reporter) -> None:
+    """ms since the attempt began; no `from` while it waits, no `to` while it runs, also when it runs again."""
+    progress.stages({"read": 1, "write": 1})
+    assert times(reporter) == {"read": (None, None), "write": (None, None)}
+    clock.now += 0.5
+    with progress.stage("read"):
+        clock.now += 1.25
+        assert times(reporter)["read"] == (500, None)
+    clock.now += 1
+    assert times(reporter) == {"read": (500, 1750), "write": (None, None)}
+    with progress.stage("read"):
+        clock.now += 1
+        assert times(reporter)["read"] == (500, None)
+    with contextlib.suppress(ZeroDivisionError), progress.stage("write"), progress.stage("sync"):
+        clock.now += 1
+        _ = 1 / 0
+    assert times(reporter) == {"read": (500, 3750), "write": (3750, 4750), "sync": (3750, 4750)}
+
+
+def test_a_reset_within_a_stage_changes_no_time(clock: SimpleNamespace, reporter: Reporter) -> None:
+    """What is counted begins again, not the stage; stages of a task that resets are gone with their times."""
+    clock.now += 1
+    with progress.stage("read"):
+        clock.now += 1
+        progress.reset()
+        clock.now += 1
+        assert times(reporter) == {"read": (1000, None)}
+    progress.reset()
+    clock.now += 1
+    with progress.stage("read"):
+        assert times(reporter) == {"read": (4000, None)}
+
+
+def test_another_attempt_has_times_of_its_own(clock: SimpleNamespace) -> None:
+    """They count from where that one began."""
+    for _ in range(2):
+        clock.now += 60
+        attempt = Reporter(JOB)
+        clock.now += 0.1
+        with attempt.stage("read"):
+            assert times(attempt) == {"read": (100, None)}
+
+
+def test_counting_asks_for_no_time(clock: SimpleNamespace, reporter: Reporter) -> None:
+    """Times cost where a stage begins and ends, and nothing in between."""
+    with progress.stage("read"):
+        before = clock.asked
+        for _ in range(1000):
+            reporter.advance()
+        assert clock.asked == before
+
+
+@pytest.mark.parametrize("room", [60, 150, 250, 350, 1500])
+def test_times_leave_no_stage_out(clock: SimpleNamespace, room: int) -> None:
+    """As many are listed as without; the running one has its times first, then those nearest to it."""
+    whole = Stage()
+    for number in range(10):
+        part = whole.part(f"stage {number}", 1)
+        part.begin()
+        clock.now += 1000
+        if number < 9:
+            part.end(Standing.DONE)
+    listed, left_out = whole.listed(room)
+    assert sum(len(snapshot.encode(stage)) + 1 for stage in listed) <= room
+    bare = [{name: value for name, value in stage.items() if name not in ("from", "to")} for stage in listed]
+    used = sum(len(snapshot.encode(stage)) + 1 for stage in bare)
+    one_more = len(snapshot.encode(bare[0])) + 1
+    assert left_out == 10 - len(listed)
+    assert left_out == 0 or used + one_more > room
+    timed = ["from" in stage for stage in listed]
+    assert timed == sorted(timed)  # the last one is running
+    assert all(timed) == (room == 1500)
 
 
 # --- Being left ------------------------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 from django.contrib.auth.models import AnonymousUser, Permission, User
 from django.template import Context, Template
-from django.urls import set_script_prefix
+from django.test import override_settings
+from django.urls import include, path, set_script_prefix
 from django.utils import translation
 
 import progress
@@ -195,11 +196,62 @@ def test_options_become_attributes():
     assert page.one("h2") == {"data-title": None}
 
 
+def test_notices_and_cancelling_are_set_by_options():
+    """What is not asked for leaves no attribute; addresses stay text."""
+    wanted = """notify='title badge' success_url='/a?b=1&c=<2>' csrf='secret' confirm=False http='/p/'"""
+    element = Elements(render(task(), user(), wanted)).one("task-progress")
+    names = ("notify", "success-url", "csrf", "confirm", "http")
+    assert [element[name] for name in names] == ["title badge", "/a?b=1&c=<2>", "secret", "no", "/p/"]
+    assert not set(names) & set(Elements(render(task(), user())).one("task-progress"))
+
+
+@override_settings(ROOT_URLCONF="tests.unit.test_templatetags")
+def test_http_addresses_are_found_where_a_site_has_put_them():
+    """A site that includes `progress.urls` elsewhere need not say so in each bar."""
+    assert Elements(render(task(), user())).one("task-progress")["http"] == "/jobs/live/"
+
+
+urlpatterns = [path("jobs/live/", include("progress.urls"))]
+
+
 def test_snapshot_that_the_view_has_read_is_not_read_again(monkeypatch):
     """Fifty bars on a page need not be fifty look-ups."""
     known = get_store().load(task()).snapshot()
     monkeypatch.setattr(get_store(), "load", lambda _key: pytest.fail("looked up"))
     assert "running" in render("a", options="snapshot=known", known=known)
+
+
+@pytest.mark.parametrize(
+    ("who", "options", "changes", "there"),
+    [
+        (user(), "", {}, True),
+        (user(), "compact=True", {}, False),
+        (user(), "", {"cancel_requested": True}, False),
+        (user(), "", {"cancellable": False}, False),
+        (user(), "", {"final": True, "state": "SUCCESS"}, False),
+        (user(2), "", {}, False),
+        (None, "", {}, False),
+    ],
+)
+def test_who_may_cancel_finds_a_form_where_no_script_runs(who, options, changes, there):
+    """It posts to the address that scripts use, with Django's token, and stands where scripts do not see it."""
+    known = {**get_store().load(task()).snapshot(), **changes}
+    html = render("a", who, f"snapshot=known {options}", known=known, csrf_token="t0ken")
+    assert ("<form" in html) == there
+    form = re.search(r"<noscript>.*?<form method=\"post\" action=\"([^\"]*)\">(.*?)</form></noscript>", html)
+    assert there == bool(form and form[1] == "/progress/a/cancel/" and 'value="t0ken"' in form[2])
+
+
+def test_no_form_stands_where_the_page_has_no_csrf_token():
+    """It would be refused: a template rendered without a request's context, say."""
+    assert "<form" not in render(task(), user())
+
+
+@pytest.mark.parametrize(("state", "said"), [("FAILURE", "last said: Reading rows"), ("SUCCESS", "Reading rows")])
+def test_a_message_of_a_bad_end_is_said_to_be_the_last(state, said):
+    """33 seconds to go, say, is not true of what was cancelled."""
+    known = {**get_store().load(task()).snapshot(), "state": state, "final": True}
+    assert said in Elements(render("a", user(), "snapshot=known", known=known)).text.split(" · ")[-1].strip()
 
 
 def test_socket_follows_the_script_prefix():

@@ -226,7 +226,7 @@ def test_a_told_says_what_happened(rows: Any) -> None:
 
 
 def test_neither_redis_nor_a_thread_is_used(settings: Any, rows: Any) -> None:
-    """Whatever the settings say: an address where nothing is, and the number of threads stays."""
+    """Whatever the settings say: an address where nothing is, and no thread is there that was not before."""
     settings.PROGRESS_STORE = "redis"
     settings.PROGRESS_REDIS_URL = "redis://127.0.0.1:1/0"
     settings.CHANNEL_LAYERS = {
@@ -236,14 +236,14 @@ def test_neither_redis_nor_a_thread_is_used(settings: Any, rows: Any) -> None:
         }
     }
     publisher.stop()
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     with in_memory() as store:
         result = rows.apply(args=[3])
         record = store.load(result.id)
         assert record is not None
         assert (record.state, get_store()) == ("SUCCESS", store)
         assert type(groups.layer()).__name__ == "InMemoryChannelLayer"
-        assert threading.active_count() == threads
+        assert set(threading.enumerate()) <= threads
     assert type(groups.layer()).__name__ == "RedisPubSubChannelLayer"
 
 

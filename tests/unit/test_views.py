@@ -204,6 +204,72 @@ def test_several_are_read_at_once_and_the_rest_is_left_out(owner: User, task: Ac
     assert response["Cache-Control"] == "private, no-store"
 
 
+def test_several_say_what_may_be_done_with_each(owner: User, task: ActedTask) -> None:
+    """What a socket's `watching` says, in the order of the snapshots; ids as the client has named them."""
+    ActedTask("report 7/é", owner=str(owner.pk), hints=False).queue()
+    answer = client(owner).get("/progress/", {"id": ["report 7/é", "unknown", "t", "t"]}).json()
+    may = {"may": ["watch", "cancel"], "until": None}
+    assert answer["watching"] == [{"id": "report 7/é", **may}, {"id": "t", **may}]
+    assert [item["id"] for item in answer["items"]] == [progress.key("report 7/é"), "t"]
+    answer = client().get("/progress/", {"id": "t"}, headers=bearer(progress.watch_token("t"))).json()
+    (item,) = answer["watching"]
+    assert item["may"] == ["watch"]
+    assert item["until"].endswith("Z")
+
+
+def test_named_tasks_and_mine_are_asked_for_together(owner: User, task: ActedTask) -> None:
+    """Those that are named come first, each once; a token has no `mine`."""
+    for name in ("first", "second"):
+        ActedTask(name, owner=str(owner.pk), hints=False).queue()
+    ActedTask("foreign", owner="999", hints=False).queue()
+    answer = client(owner).get("/progress/", {"id": ["t", "foreign"], "mine": "1"}).json()
+    assert [item["id"] for item in answer["items"]] == ["t", "second", "first"]
+    assert [item["id"] for item in answer["watching"]] == ["t", "second", "first"]
+    headers = bearer(progress.watch_token("t"))
+    answer = client(owner).get("/progress/", {"id": ["t", "first"], "mine": "1"}, headers=headers).json()
+    assert [item["id"] for item in answer["items"]] == ["t"]
+
+
+def test_whoever_asks_again_is_told_only_what_is_new(owner: User, task: ActedTask) -> None:
+    """A weak ETag of what is shown and what may be done: another time alone is nothing new."""
+    browser = client(owner)
+    first = browser.get("/progress/", {"id": "t"})
+    etag = first["ETag"]
+    assert etag.startswith('W/"')
+    known = {"If-None-Match": etag}
+    second = browser.get("/progress/", {"id": "t"}, headers=known)
+    assert (second.status_code, second.content, second["ETag"]) == (304, b"", etag)
+    assert second["Cache-Control"] == "private, no-store"
+    assert browser.get("/progress/", {"id": ["t", "unknown"]}, headers=known).status_code == 304
+    task.run(4, 10)
+    assert browser.get("/progress/", {"id": "t"}, headers=known).status_code == 200
+    assert browser.get("/progress/", {"id": "t"})["ETag"] != etag
+
+
+def test_another_view_or_right_is_news(owner: User, task: ActedTask) -> None:
+    """Of the same snapshots: nobody goes on showing what another may see, or a button that does nothing."""
+    viewing = staff("view_taskrun")
+    headers = bearer(progress.watch_token("t"))
+    answers = [
+        client(owner).get("/progress/", {"id": "t"}),
+        client(viewing).get("/progress/", {"id": "t"}),
+        client().get("/progress/", {"id": "t"}, headers=headers),
+    ]
+    assert len({answer["ETag"] for answer in answers}) == 3
+    assert len({json.dumps(answer.json()["watching"]) for answer in answers}) == 3
+
+
+def test_events_need_a_server_that_can_go_on(owner: User, task: ActedTask) -> None:
+    """501 in JSON under WSGI: ask again and again instead. What may not be seen is 404 there, too."""
+    wanted = {"Accept": "text/event-stream"}
+    for path in ("/progress/t/events/", "/progress/?id=t"):
+        response = client(owner).get(path, headers=wanted)
+        assert (response.status_code, response.json()["error"]) == (501, "no_events")
+        assert response["Cache-Control"] == "private, no-store"
+    assert "Accept" in response["Vary"]
+    assert client().get("/progress/t/events/", headers=wanted).status_code == 404
+
+
 def test_at_is_the_time_by_the_clock_of_the_records(owner: User, task: ActedTask, memory: MemoryStore) -> None:
     """Ages are differences to `at`, so it has the same clock as the times in the snapshots."""
     answer = client(owner).get("/progress/", {"id": "t"}).json()
@@ -279,6 +345,49 @@ def test_what_has_ended_cannot_be_cancelled(owner: User, task: ActedTask) -> Non
     task.end()
     answer = client(owner).post("/progress/t/cancel/")
     assert (answer.status_code, answer.json()) == (409, {"error": "ended"})
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize(
+    ("referer", "place"),
+    [
+        ("http://testserver/runs/t/?all=1#log", "/runs/t/?all=1"),
+        ("http://testserver/", "/"),
+        ("http://elsewhere.example/runs/t/", None),
+        ("http://testserver//elsewhere.example/", None),
+        ("//testserver.elsewhere.example/", None),
+        (None, None),
+    ],
+)
+def test_a_form_is_answered_with_the_page_it_was_on(
+    owner: User, task: ActedTask, referer: str | None, place: str | None
+) -> None:
+    """303 to a page of this host, else a line of text; scripts get JSON as ever."""
+    headers = {"Accept": BROWSER, **({"Referer": referer} if referer else {})}
+    answer = client(owner).post("/progress/t/cancel/", headers=headers)
+    assert (answer.status_code, answer.headers.get("Location")) == ((303, place) if place else (202, None))
+    assert place or (answer["Content-Type"], answer.content) == ("text/plain; charset=utf-8", b"Asked to cancel.\n")
+    assert get_store().control("t") == str(owner.pk)
+    assert "Accept" in answer["Vary"]
+
+
+def test_a_form_that_asks_for_what_cannot_be_is_told_so_in_words(owner: User, other: User, task: ActedTask) -> None:
+    """The codes are those that a script gets; of an end the page itself tells."""
+    headers = {"Accept": BROWSER, "Referer": "http://testserver/runs/t/"}
+    said = [
+        (answer.status_code, answer.text)
+        for answer in (
+            client(other).post("/progress/t/cancel/", headers=headers),
+            client(staff("view_taskrun")).post("/progress/t/cancel/", headers=headers),
+        )
+    ]
+    assert said == [(404, "There is no such task, or it is not yours.\n"), (403, "You may not cancel it.\n")]
+    task.end()
+    assert client(owner).post("/progress/t/cancel/", headers=headers).status_code == 303
+    del headers["Referer"]
+    assert client(owner).post("/progress/t/cancel/", headers=headers).status_code == 409
 
 
 def test_with_a_session_csrf_protects(owner: User, task: ActedTask) -> None:

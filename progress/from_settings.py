@@ -1,0 +1,42 @@
+"""What follows from the settings is worked out once for all writes, not once for each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final, ParamSpec, TypeVar
+
+from django.conf import Settings, settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+NAMES: Final = (
+    "CHANNEL_LAYERS",
+    "PROGRESS_CHANNEL_LAYER",
+    "PROGRESS_PREFIX",
+    "PROGRESS_REDIS_URL",
+    "PROGRESS_STORE",
+)
+
+
+def from_settings(work_out: Callable[P, T]) -> Callable[P, T]:
+    """Remember what `work_out` makes of the settings above, for as long as they say the same.
+
+    Compared is what they say, not which objects they are: a test may change a host in its place. To ask Django for
+    one setting that a site has not takes longer than this for all. While they are overridden nothing is remembered.
+    """
+    found: dict[Any, T] = {}
+
+    @wraps(work_out)
+    def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
+        own = getattr(settings, "_wrapped", None)
+        if type(own) is not Settings:
+            return work_out(*args, **kwargs)
+        given = vars(own)
+        said = (args, repr([given.get(name) for name in NAMES]))
+        if said not in found:
+            found[said] = work_out(*args, **kwargs)
+        return found[said]
+
+    return remembered
