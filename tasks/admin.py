@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 
 from progress.run_task_mixin import RunTaskMixin
 
@@ -28,7 +29,7 @@ class UploadAdmin(RunTaskMixin, _ReadOnly):
     To import one again reads its file anew; the new rows take the place of the old ones.
     """
 
-    run_tasks: ClassVar = {"Import again": import_csv}
+    run_tasks: ClassVar = {_("Import again"): import_csv}
     list_display = ("name", "owner", "state", "rows_stored", "rows_bad", "created_at")
     list_filter = ("state",)
     search_fields = ("name", "owner__username")

@@ -12,6 +12,8 @@ import stat
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final
 
+from django.utils.translation import gettext
+
 NAME_BYTES: Final = 1_000
 _READ: Final = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FOLDER: Final = _READ | os.O_DIRECTORY
@@ -27,10 +29,10 @@ def parts_of(name: str) -> tuple[str, ...]:
     """The parts of a name below a folder. Raises `NotAllowed` unless it is relative and stays below."""
     path = PurePosixPath(name)
     if not name or not path.parts or "\0" in name or len(name.encode(errors="replace")) > NAME_BYTES:
-        raise NotAllowed("Give the name of a file below the folder, such as worker.log.")
+        raise NotAllowed(gettext("Give the name of a file below the folder, such as worker.log."))
     if path.is_absolute() or ".." in path.parts:
         raise NotAllowed(
-            "Only files below the folder can be read: give a name without a leading slash and without “..”."
+            gettext("Only files below the folder can be read: give a name without a leading slash and without “..”.")
         )
     return path.parts
 

@@ -13,6 +13,8 @@ from django.core.files.uploadedfile import UploadedFile
 from django.template.defaultfilters import filesizeformat
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from .folders import NotAllowed, files_below, parts_of
 from .hosts import HOST, PACKAGE
@@ -37,8 +39,8 @@ class StartForm(forms.Form):
         initial=uuid4,
         widget=forms.HiddenInput,
         error_messages={
-            "required": "This form has lost its key. Load the page again and send the new form.",
-            "invalid": "This form has a damaged key. Load the page again and send the new form.",
+            "required": _("This form has lost its key. Load the page again and send the new form."),
+            "invalid": _("This form has a damaged key. Load the page again and send the new form."),
         },
     )
 
@@ -52,8 +54,8 @@ class CountdownForm(StartForm):
 
     id_prefix = "countdown"
 
-    seconds = forms.IntegerField(min_value=1, max_value=SECONDS_MAX, initial=20)
-    steps = forms.IntegerField(min_value=1, max_value=STEPS_MAX, initial=20)
+    seconds = forms.IntegerField(label=_("Seconds"), min_value=1, max_value=SECONDS_MAX, initial=20)
+    steps = forms.IntegerField(label=_("Steps"), min_value=1, max_value=STEPS_MAX, initial=20)
 
 
 class ImportForm(StartForm):
@@ -62,10 +64,10 @@ class ImportForm(StartForm):
     id_prefix = "import"
 
     file = forms.FileField(
-        label="CSV file",
-        help_text="Columns: name, email, orders, since. Separated by comma, semicolon, tab or vertical bar.",
+        label=_("CSV file"),
+        help_text=_("Columns: name, email, orders, since. Separated by comma, semicolon, tab or vertical bar."),
         widget=forms.ClearableFileInput(attrs={"accept": ".csv,.tsv,.txt,text/csv,text/plain"}),
-        error_messages={"empty": "This file is empty. Choose one with a header line and at least one row."},
+        error_messages={"empty": _("This file is empty. Choose one with a header line and at least one row.")},
     )
 
     def clean_file(self) -> UploadedFile:
@@ -74,8 +76,11 @@ class ImportForm(StartForm):
         limit: int = settings.UPLOAD_MAX_BYTES
         if (file.size or 0) > limit:
             raise forms.ValidationError(
-                f"This file has {filesizeformat(file.size)}; at most {filesizeformat(limit)} are taken. "
-                "Split it, with the header line in each part."
+                _(
+                    "This file has %(size)s; at most %(limit)s are taken. "
+                    "Split it, with the header line in each part."
+                ),
+                params={"size": filesizeformat(file.size), "limit": filesizeformat(limit)},
             )
         return file
 
@@ -86,26 +91,27 @@ class ExportForm(StartForm):
     id_prefix = "export"
 
     at_least = forms.IntegerField(
-        label="Orders to have",
+        label=_("Orders to have"),
         min_value=0,
         max_value=ORDERS_MAX,
         initial=20_000,
-        help_text="This site has no shop: if you have fewer orders than that, the others are made up first.",
+        help_text=_("This site has no shop: if you have fewer orders than that, the others are made up first."),
     )
     placed_from = forms.DateField(
-        label="Placed from", required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+        label=_("Placed from"), required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
     )
     placed_until = forms.DateField(
-        label="Placed until", required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
+        label=_("Placed until"), required=False, widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d")
     )
-    compressed = forms.BooleanField(label="Compress the file (gzip)", required=False)
+    compressed = forms.BooleanField(label=_("Compress the file (gzip)"), required=False)
 
     def clean_placed_until(self) -> dt.date | None:
         """Raises a `ValidationError` when it is before the first day."""
         first, last = self.cleaned_data.get("placed_from"), self.cleaned_data["placed_until"]
         if first and last and last < first:
             raise forms.ValidationError(
-                f"This is before {first:%Y-%m-%d}, the first day. Take that day or a later one."
+                _("This is before %(day)s, the first day. Take that day or a later one."),
+                params={"day": f"{first:%Y-%m-%d}"},
             )
         return last
 
@@ -123,12 +129,20 @@ class NamesField(forms.CharField):
         text: str = super().clean(value)
         names = list(dict.fromkeys(name for name in re.split(r"[\s,;]+", text.lower()) if name))
         if not names:
-            raise forms.ValidationError(f"Give at least one name, such as {self._example}.")
+            raise forms.ValidationError(
+                _("Give at least one name, such as %(example)s."), params={"example": self._example}
+            )
         if wrong := [name for name in names if not self._form.fullmatch(name)]:
             shown = ", ".join(f"“{name[:40]}”" for name in wrong[:3])
-            raise forms.ValidationError(f"{shown}: expected names such as {self._example}.")
+            raise forms.ValidationError(
+                _("%(names)s: expected names such as %(example)s."),
+                params={"names": shown, "example": self._example},
+            )
         if len(names) > NAMES_MAX:
-            raise forms.ValidationError(f"These are {len(names)} names; at most {NAMES_MAX} are taken at a time.")
+            raise forms.ValidationError(
+                _("These are %(count)s names; at most %(most)s are taken at a time."),
+                params={"count": len(names), "most": NAMES_MAX},
+            )
         return names
 
 
@@ -138,16 +152,20 @@ class InstallForm(StartForm):
     id_prefix = "install"
 
     hosts = NamesField(
+        label=_("Hosts"),
         form=HOST,
         example="web-1.example.org",
         initial="web-1\nweb-2\nflaky-3\ndown-4",
-        help_text="Simulated. One that begins with “down” never answers, one with “flaky” not at the first attempt.",
+        help_text=_(
+            "Simulated. One that begins with “down” never answers, one with “flaky” not at the first attempt."
+        ),
     )
     packages = NamesField(
+        label=_("Packages"),
         form=PACKAGE,
         example="nginx",
         initial="nginx\nredis",
-        help_text="One that begins with “broken” cannot be installed.",
+        help_text=_("One that begins with “broken” cannot be installed."),
     )
 
 
@@ -171,16 +189,20 @@ class TailForm(StartForm):
 
     id_prefix = "tail"
 
-    file = forms.CharField(label="Log file", max_length=200, strip=False)
-    minutes = forms.IntegerField(label="Stop after … min", min_value=1, max_value=MINUTES_MAX, initial=10)
-    last = forms.IntegerField(label="Lines to begin with", min_value=0, max_value=LAST_MAX, initial=10)
+    file = forms.CharField(label=_("Log file"), max_length=200, strip=False)
+    minutes = forms.IntegerField(label=_("Stop after … min"), min_value=1, max_value=MINUTES_MAX, initial=10)
+    last = forms.IntegerField(label=_("Lines to begin with"), min_value=0, max_value=LAST_MAX, initial=10)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         names = files_below(settings.TAIL_LOG_FOLDER, FILES_NAMED)
-        there = f"There now: {', '.join(names)}." if names else "There is none now."
+        there = gettext("There is none now.")
+        if names:
+            there = gettext("There now: %(names)s.") % {"names": ", ".join(names)}
         self.fields["file"].widget = _Suggestions(names)
-        self.fields["file"].help_text = f"A file in the site’s folder for logs. {there} A missing one is waited for."
+        self.fields["file"].help_text = gettext(
+            "A file in the site’s folder for logs. %(there)s A missing one is waited for."
+        ) % {"there": there}
         self.fields["file"].initial = names[0] if names else ""
 
     def clean_file(self) -> str:
@@ -196,12 +218,12 @@ class FeedForm(StartForm):
 
     id_prefix = "feed"
 
-    entries = forms.IntegerField(min_value=1, max_value=ENTRIES_MAX, initial=120)
-    at_once = forms.IntegerField(label="At once", min_value=1, max_value=AT_ONCE_MAX, initial=8)
+    entries = forms.IntegerField(label=_("Entries"), min_value=1, max_value=ENTRIES_MAX, initial=120)
+    at_once = forms.IntegerField(label=_("At once"), min_value=1, max_value=AT_ONCE_MAX, initial=8)
     breaks_after = forms.IntegerField(
-        label="Break off after",
+        label=_("Break off after"),
         min_value=0,
         max_value=ENTRIES_MAX,
         initial=50,
-        help_text="So many entries, once; the next attempt goes on there. 0: it does not break off.",
+        help_text=_("So many entries, once; the next attempt goes on there. 0: it does not break off."),
     )

@@ -5,13 +5,13 @@ A new job is a task in `tasks`, a form in `forms` and an entry here.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from celery import Task
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
+from django.utils.translation import gettext_lazy as _
 
 from . import forms, rollouts, tasks
 from .models import Export, Start, Upload
@@ -42,8 +42,9 @@ class Job:
     """Something that can be started from the home page."""
 
     name: str  # in addresses
-    title: str
-    button: str
+    title: Any  # these three are translated when they are shown
+    about: Any  # what it does: the first paragraph of the task's docstring
+    button: Any
     task: Task
     form: type[forms.StartForm]
     # What the task is called with, in plain JSON. It may write rows for the task to read: see `start_once`.
@@ -52,23 +53,25 @@ class Job:
     sample: str = ""  # a static file to try it with
     staff_only: bool = False
 
-    @property
-    def about(self) -> str:
-        """What it does: the first paragraph of the task's docstring."""
-        paragraph = inspect.cleandoc(self.task.run.__doc__ or "").partition("\n\n")[0]
-        return " ".join(paragraph.split())
-
     def may_be_started_by(self, user: AbstractBaseUser | AnonymousUser) -> bool:
         """True if `user` sees it; for the others it is not there."""
         return bool(getattr(user, "is_staff", False)) if self.staff_only else user.is_authenticated
 
 
 JOBS: Final = (
-    Job("countdown", "Try it", "Start a job", tasks.countdown, forms.CountdownForm),
+    Job(
+        "countdown",
+        _("Try it"),
+        _("Count down, and say so at every step. Start it as it is, or change how long it takes."),
+        _("Start a job"),
+        tasks.countdown,
+        forms.CountdownForm,
+    ),
     Job(
         "import",
-        "Import customers",
-        "Import the file",
+        _("Import customers"),
+        _("Read the customers in a CSV file, row by row. Good rows are stored, bad ones listed with their reasons."),
+        _("Import the file"),
         tasks.import_csv,
         forms.ImportForm,
         _keep_upload,
@@ -77,8 +80,9 @@ JOBS: Final = (
     ),
     Job(
         "export",
-        "Export orders",
-        "Export the orders",
+        _("Export orders"),
+        _("Write your orders into a file that only you can download. It is there when it is whole, or not at all."),
+        _("Export the orders"),
         tasks.export_orders,
         forms.ExportForm,
         _keep_export,
@@ -86,16 +90,38 @@ JOBS: Final = (
     ),
     Job(
         "install",
-        "Install software",
-        "Install on all hosts",
+        _("Install software"),
+        _(
+            "Install packages on several hosts, each host a task of its own. "
+            "The hosts are simulated: nothing is installed."
+        ),
+        _("Install on all hosts"),
         tasks.install_software,
         forms.InstallForm,
         _keep_rollout,
         outcome="rollout",
     ),
-    Job("feed", "Sync a feed", "Sync the feed", tasks.sync_feed, forms.FeedForm),
+    Job(
+        "feed",
+        _("Sync a feed"),
+        _(
+            "Copy a feed, many entries at a time, in one event loop. "
+            "The feed is simulated: nothing leaves this machine."
+        ),
+        _("Sync the feed"),
+        tasks.sync_feed,
+        forms.FeedForm,
+    ),
     # Logs tell of everybody's requests.
-    Job("tail", "Follow a log", "Follow the file", tasks.tail_log, forms.TailForm, staff_only=True),
+    Job(
+        "tail",
+        _("Follow a log"),
+        _("Follow a log file: its lines appear in the log of this job, until you cancel it or the time is over."),
+        _("Follow the file"),
+        tasks.tail_log,
+        forms.TailForm,
+        staff_only=True,
+    ),
 )
 
 

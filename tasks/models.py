@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from typing import Any
+from typing import Any, Final
 
 from django.conf import settings
 from django.db import models, transaction
@@ -16,6 +16,7 @@ from django.db.models.signals import post_delete
 from django.dispatch import receiver
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 
 from .decoding import NAMES as ENCODING_NAMES
 from .private import PrivateStorage
@@ -57,18 +58,27 @@ def _stored_as(upload: Upload, filename: str) -> str:
     return f"uploads/{uuid.uuid4().hex}.csv"
 
 
+_DELIMITERS: Final[dict[str, Any]] = {
+    "comma": _("comma"),
+    "semicolon": _("semicolon"),
+    "tab": _("tab"),
+    "vertical bar": _("vertical bar"),
+    "none": _("none"),
+}
+
+
 class Upload(models.Model):
     """A CSV file of customers that somebody uploaded, and what its import made of it."""
 
     class State(models.TextChoices):
         """How far the import has come; the run's page knows more while it runs."""
 
-        WAITING = "waiting", "waiting for a worker"
-        RUNNING = "running", "running"
-        DONE = "done", "imported"
-        REFUSED = "refused", "refused"
-        CANCELLED = "cancelled", "cancelled"
-        FAILED = "failed", "failed"
+        WAITING = "waiting", _("waiting for a worker")
+        RUNNING = "running", _("running")
+        DONE = "done", _("imported")
+        REFUSED = "refused", _("refused")
+        CANCELLED = "cancelled", _("cancelled")
+        FAILED = "failed", _("failed")
 
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="uploads")
     start = models.OneToOneField(Start, on_delete=models.SET_NULL, null=True, blank=True, related_name="upload")
@@ -106,6 +116,11 @@ class Upload(models.Model):
     def encoding_name(self) -> str:
         """The encoding in a form that people know."""
         return ENCODING_NAMES.get(self.encoding, self.encoding)
+
+    @property
+    def delimiter_name(self) -> str:
+        """What stands between its fields, in words."""
+        return str(_DELIMITERS.get(self.delimiter, self.delimiter))
 
     @property
     def bad_rows_left_out(self) -> int:

@@ -15,6 +15,7 @@ from django.http import Http404, HttpRequest, HttpResponse, StreamingHttpRespons
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils.http import content_disposition_header
+from django.utils.translation import gettext
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
 import progress
@@ -160,5 +161,5 @@ def stop_rollout(request: HttpRequest, pk: int) -> HttpResponse:
     if rollout is None or run is None or "cancel" not in run.may:
         raise Http404(NOTHING_HERE)
     rollouts.stop(rollout)
-    messages.info(request, "Called off. What runs stops within a second, what waits does not begin.")
+    messages.info(request, gettext("Called off. What runs stops within a second, what waits does not begin."))
     return redirect(run.url)

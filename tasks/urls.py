@@ -2,10 +2,11 @@
 
 from django.urls import path
 
-from . import outcomes, views
+from . import outcomes, style_guide, views
 
 urlpatterns = [
     path("", views.home, name="home"),
+    path("demo/", style_guide.style_guide, name="demo"),
     path("start/<slug:name>/", views.start, name="start"),
     path("runs/<path:key>/", views.run, name="run"),
     path("imports/<int:pk>/", outcomes.import_page, name="import"),

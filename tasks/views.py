@@ -10,6 +10,7 @@ from django.db import transaction
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
 from django.views.decorators.http import require_GET, require_POST
 
 import progress
@@ -20,7 +21,7 @@ from .outcomes import NOTHING_HERE, outcome_of
 from .runs import latest_runs, run_of
 from .starting import NotSent, start_once
 
-BROKER_AWAY = (
+BROKER_AWAY = _(
     "The job could not be queued, because the message broker does not answer. "
     "Nothing was started. Try again in a moment."
 )
