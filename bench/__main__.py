@@ -1,46 +1,70 @@
-"""`python -m bench`: measure, print the tables, write `bench/results.json` and `docs/benchmarks.md`."""
+"""`python -m bench [scenario …]`: measure, write `bench/results.json` and, from it, `docs/benchmarks.md`."""
 
 from __future__ import annotations
 
-import os
-import shutil
+import argparse
+import importlib
+import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, Final
 
-from tests.processes import Redis
+from . import compare, report, results
+from .scenarios import SCENARIOS
+
+REPETITIONS: Final = 5
 
 
 def main() -> int:
-    """Start a Redis, set Django up against it, measure, and tell; 1 if a bar is missed."""
+    """Run what is named, or everything; 1 if a bar is missed or, with --compare, something got worse."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n")[0])
+    known = f"all of them, if none is named: {', '.join(SCENARIOS)}"
+    parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], metavar="scenario", help=known)
+    parser.add_argument("--repetitions", type=int, default=0, help="what a scenario asks for, 5 as a rule")
+    parser.add_argument("--compare", action="store_true", help="hold against the committed run; writes nothing")
+    parser.add_argument("--render", action="store_true", help="measure nothing; write the page from the results")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # measure here, and keep it in that file
+    options = parser.parse_args()
+    names = options.scenarios or list(SCENARIOS)
+    if options.render:
+        return report.write(results.load())
+    if options.into:
+        for name in names:
+            results.save(options.into, name, _measure(name, options.repetitions))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="progress-bench-") as folder:
+        # What was measured is kept at once: one scenario that fails, or Ctrl-C, costs only itself.
+        into = Path(folder) / "results.json" if options.compare else results.COMMITTED
+        failed = [name for name in names if not _measured_apart(name, options.repetitions, into)]
+        fresh = results.load(into)
+    if options.compare:
+        worse = compare.tell(results.load(), fresh)
+    else:
+        worse = report.write(fresh, only=[name for name in names if name not in failed])
+    if failed:
+        print(f"These scenarios ended with an error: {', '.join(failed)}.", file=sys.stderr)
+    return int(bool(worse or failed))
+
+
+def _measured_apart(name: str, repetitions: int, into: Path) -> bool:
+    """Measure in a process of its own, which inherits no other scenario's connections. False if that failed."""
+    again = [sys.executable, "-m", "bench", name, "--repetitions", str(repetitions), "--into", str(into)]
+    return subprocess.run(again, check=False).returncode == 0
+
+
+def _measure(name: str, repetitions: int) -> dict[str, Any]:
+    from .machine import machine
+    from .rig import rig
+
+    scenario = importlib.import_module(f"bench.scenarios.{name}")
+    print(f"{name}: {(scenario.__doc__ or '').splitlines()[0]}", file=sys.stderr, flush=True)
     began = time.monotonic()
-    folder = Path(tempfile.mkdtemp(prefix="progress-bench-"))
-    server = Redis(folder)
-    try:
-        server.start()
-        # Read by the project's settings, here and in the servers that are started.
-        os.environ.update(
-            DJANGO_SETTINGS_MODULE="project.settings",
-            DATA_DIR=str(folder / "data"),
-            REDIS_URL=server.url,
-            PROGRESS_PREFIX="bench",
-            SECRET_KEY=os.urandom(20).hex(),
-            LOG_LEVEL="WARNING",
-            PROGRESS_MAX_CONNECTIONS="0",  # one user is the whole crowd
-            PROGRESS_MAX_JOINS="0",
-        )
-        import django
-
-        django.setup()
-        from . import fanout, report_cost, results
-
-        found = {"report": report_cost.measure(), "fanout": fanout.measure(folder)}
-        kept = results.tell(found, seconds=time.monotonic() - began)
-    finally:
-        server.kill()
-        shutil.rmtree(folder, ignore_errors=True)
-    return 0 if kept else 1
+    with rig(repetitions or getattr(scenario, "REPETITIONS", REPETITIONS)) as stand:
+        outcome = scenario.measure(stand)
+    return {"machine": machine(), "seconds": round(time.monotonic() - began), **asdict(outcome)}
 
 
 if __name__ == "__main__":

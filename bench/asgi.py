@@ -1,7 +1,8 @@
-"""The shipped site with the Channels tutorial's kind of consumer beside it, in one Daphne."""
+"""The shipped site with others' consumers beside it in one process: the Channels tutorial's, celery-progress's."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
 from channels.generic.websocket import AsyncWebsocketConsumer
@@ -31,10 +32,24 @@ class TutorialConsumer(AsyncWebsocketConsumer):
         await self.send(text_data=event["snapshot"])
 
 
-tutorial = URLRouter([path("tutorial/<str:task_id>/", TutorialConsumer.as_asgi())])
+routes = [path("tutorial/<str:task_id>/", TutorialConsumer.as_asgi())]
+with suppress(ImportError):
+    from celery_progress.websockets.consumers import ProgressConsumer
+
+    routes.append(path("celery-progress/<str:task_id>/", ProgressConsumer.as_asgi()))
+others = URLRouter(routes)
+
+
+async def bare(_scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Accepts, and does nothing else until the client goes: what a connection costs at least."""
+    await receive()
+    await send({"type": "websocket.accept"})
+    while (await receive())["type"] != "websocket.disconnect":
+        pass
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
-    """By the address: the tutorial's consumer, or the site."""
-    app = tutorial if scope["type"] == "websocket" and scope["path"].startswith("/tutorial/") else site
+    """By the address: nobody's, somebody else's consumer, or the site."""
+    name = scope["path"].split("/")[1] if scope["type"] == "websocket" else ""
+    app = {"bare": bare, "tutorial": others, "celery-progress": others}.get(name, site)
     await app(scope, receive, send)

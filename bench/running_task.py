@@ -11,7 +11,7 @@ from progress.options import Options
 from progress.publisher import get_publisher, stop
 from progress.reporter import Job, Reporter, running
 from progress.snapshot import State
-from progress.store import get_store, watch_writes
+from progress.store import Write, get_store, watch_writes
 
 WATCHED_FOR = 3600.0  # seconds; longer than any run
 
@@ -36,16 +36,23 @@ def running_task(title: str = "", unit: str = "rows") -> Iterator[CountedReporte
     publisher = get_publisher()
     reporter = CountedReporter(job, publisher.wake)
     token = running.set(reporter)
-    publisher.follow(reporter)
     try:
-        wait_until(lambda: get_store().load(job.key) is not None, "the publisher has stored the task")
-        for write in watch_writes([job.key], WATCHED_FOR):
+        # Watched before it begins: the first answer that the publisher gets says at which interval it speaks.
+        waiting = Write("queue", job.key, {**job.lineage, **Reporter(job).texts(State.PENDING)})
+        for write in (waiting, *watch_writes([job.key], WATCHED_FOR)):
             get_store().write(write)
+        publisher.follow(reporter)
+        wait_until(lambda: _state(job.key) == State.STARTED, "the publisher has stored the task")
         yield reporter
     finally:
         running.reset(token)
         reporter.become(State.SUCCESS)
         stop()
+
+
+def _state(key: str) -> str:
+    record = get_store().load(key)
+    return "" if record is None else record.state
 
 
 def wait_until(condition: Callable[[], bool], what: str, seconds: float = 10) -> None:

@@ -11,19 +11,18 @@ import os
 import shutil
 import sys
 import tempfile
-import threading
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench.overheard import Overheard
 from tests.processes import ROOT, Redis, Site, in_this_process, wait_until
 
 TASKS = 6  # at the same time
 SECONDS = 4.0  # that each of them takes
 REPORTS = 400  # of each
-NOT_THEIRS = ("ECHO", "HMGET", "CLIENT", "HELLO", "INFO", "SELECT")  # the monitor's own, this module's, connecting
+NOT_THEIRS = ("HMGET", "CLIENT", "HELLO", "INFO", "SELECT")  # this module's, connecting
 
 
 @dataclass(frozen=True)
@@ -48,47 +47,16 @@ the records, so what is counted is all ours. `python -m bench.task_cost` measure
 - **commands**: what processes send to that Redis, shared out among the tasks; connecting is left out.
   A task that somebody watches is stored and announced ten times a second, and its server looks at it every few
   seconds; one that nobody watches is stored every four seconds, however often it reports.
-- **inside scripts**: what `record.lua` does in them; no round trip.
-- **bytes**: the record, and its share of its owner's list or of its group's sums, as `MEMORY USAGE` has it. They are
+- **inside scripts**: what `record.lua` and its shortcuts do in them; no round trip.
+- **bytes**: the record, what waits for the recorder of runs, and its share of its owner's list or of its group's
+  sums, as `MEMORY USAGE` has it. They are
   kept for `PROGRESS_RETENTION`, a day; the record for ten minutes when nobody owned or watched the task.
 - A line of the log takes about 100 bytes more; at most 1 000 lines of 500 characters are kept per task.
 - What is not tracked (`track=False`, `PROGRESS_IGNORE`, not in `PROGRESS_TRACK`) costs nothing. What
-  stands there all the same is the worker's: it looks for lost tasks every second, and says every three to which
-  queues it listens. A task that is silent gives a sign of life every three seconds.
+  stands there all the same is the worker's: every 3 s it says to which queues it listens and that its tasks live, and
+  looks for lost ones, all in one command. A task that is silent for 4.5 s gives a sign of life of its own.
 - No row is written: what is known of tasks is in Redis only.
 """
-
-
-class Monitor:
-    """Counts the commands of a Redis while the block runs."""
-
-    def __init__(self, server: Redis) -> None:
-        self._server = server
-        self.outside: Counter[str] = Counter()
-        self.inside = 0
-
-    def __enter__(self) -> Monitor:
-        self._client = self._server.client(socket_timeout=None)
-        self._monitor = self._client.monitor().__enter__()
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-        self._thread.start()
-        return self
-
-    def _listen(self) -> None:
-        while (command := self._monitor.next_command())["command"].split()[0].upper() != "ECHO":
-            if command["client_type"] == "lua":
-                self.inside += 1
-            else:
-                self.outside[command["command"].split()[0].upper()] += 1
-
-    def __exit__(self, *exception: object) -> None:
-        with self._server.client() as client:
-            client.echo("that was all")
-        self._thread.join(10)
-        self._monitor.__exit__(*exception)
-        self._client.close()
-        if self._thread.is_alive():
-            raise RuntimeError("Redis did not tell of all commands within 10 s.")
 
 
 def measure(folder: Path) -> list[Cost]:
@@ -172,7 +140,7 @@ def _cost(name: str, send: Callable[[], list[str]], records: Redis, site: Site) 
 
     with records.client() as client:
         client.flushall()
-        with Monitor(records) as monitor:
+        with Overheard(records) as heard:
             ids = send()
             for task_id in ids:
                 wait_until(AsyncResult(task_id).ready, 60, f"the end of {task_id}")
@@ -183,10 +151,10 @@ def _cost(name: str, send: Callable[[], list[str]], records: Redis, site: Site) 
             else:
                 looked = 0
         kept = sum(client.memory_usage(key) or 0 for key in client.scan_iter(f"{site.prefix}:*"))
-    outside = sum(monitor.outside.values()) - sum(monitor.outside[name] for name in NOT_THEIRS)
-    if looked and not monitor.outside["EVALSHA"]:
+    outside = sum(count for kind, count in heard.outside.items() if kind.split()[0] not in NOT_THEIRS)
+    if looked and not any(kind.startswith("EVALSHA") for kind in heard.outside):
         raise RuntimeError(f"No task was stored: {name}.")
-    return Cost(name, outside / TASKS, monitor.inside / TASKS, kept / TASKS)
+    return Cost(name, outside / TASKS, sum(heard.inside.values()) / TASKS, kept / TASKS)
 
 
 def page(costs: list[Cost]) -> str:

@@ -1,0 +1,38 @@
+"""How often a server's process asks its database, by table: a view of the measured site alone tells it."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, Final
+
+from django.db.backends.signals import connection_created
+from django.http import HttpRequest, JsonResponse
+
+TABLE: Final = re.compile(r'(?:FROM|INTO|UPDATE) "(\w+)"')
+
+_counted: Counter[str] = Counter()
+_lock = threading.Lock()  # queries are made by several threads
+
+
+def _count(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+    if found := TABLE.search(sql):
+        with _lock:
+            _counted[found[1]] += 1
+    return execute(sql, params, many, context)
+
+
+def _listen(connection: Any, **_signal: Any) -> None:
+    if _count not in connection.execute_wrappers:  # it may have been connected before
+        connection.execute_wrappers.append(_count)
+
+
+connection_created.connect(_listen)
+
+
+def queries(_request: HttpRequest) -> JsonResponse:
+    """Queries of this process so far, by table. Connections from before the first call are not counted."""
+    with _lock:
+        return JsonResponse(dict(_counted))

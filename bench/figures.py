@@ -1,0 +1,81 @@
+"""What a scenario found: one value per repetition of each side and column, and how that stands to its bars."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+Values = list[float]  # one per repetition
+Rows = dict[str, dict[str, Values]]  # by side, then by column
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """The median of some repetitions, with the lowest and the highest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Spread:
+        """The spread of `values`, of which there is at least one."""
+        return cls(statistics.median(values), min(values), max(values))
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One figure that is told of each side. `what` says in a phrase how it was counted."""
+
+    name: str
+    unit: str
+    what: str = ""
+    more_is_better: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """What has to be reached. `values` are ratios of pairs of one repetition, or plain figures; the median counts.
+
+    `unit` is "×" for a ratio. With `why` a missed bar says what the limit is made of.
+    """
+
+    text: str
+    values: Values
+    limit: float
+    sense: Literal["at most", "at least"] = "at most"
+    unit: str = "×"
+    why: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """True if the median is within the limit."""
+        median = statistics.median(self.values)
+        return median <= self.limit if self.sense == "at most" else median >= self.limit
+
+
+@dataclass(slots=True)
+class Outcome:
+    """All that is told of one scenario. Texts are Markdown."""
+
+    title: str
+    how: str  # what was done, in a paragraph or two
+    columns: list[Column]
+    rows: Rows
+    bars: list[Bar]
+    plot: str = ""  # the name of the column that the picture shows; "" = no picture
+    missing: dict[str, str] = field(default_factory=dict)  # side → why it could not take part
+    notes: list[str] = field(default_factory=list)  # what else was seen: limits, profiles, what the figure is not
+
+
+def paired(rows: Rows, column: str, ours: str, theirs: str) -> Values:
+    """`ours` divided by `theirs`, repetition by repetition."""
+    pairs = zip(rows[ours][column], rows[theirs][column], strict=True)
+    return [one / other for one, other in pairs]
+
+
+def transposed(repetitions: Sequence[Mapping[str, float]]) -> dict[str, Values]:
+    """What repetitions of one side found, by column."""
+    return {column: [float(found[column]) for found in repetitions] for column in repetitions[0]}
