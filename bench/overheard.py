@@ -6,8 +6,20 @@ import threading
 from collections import Counter
 from typing import Self
 
+from progress import redis_scripts
 from tests.processes import Redis
 
+SCRIPTS = {
+    script.sha: name
+    for name, script in {
+        "record": redis_scripts.RECORD,
+        "step": redis_scripts.STEP,
+        "beat": redis_scripts.BEAT,
+        "renew": redis_scripts.RENEW,
+        "watch": redis_scripts.WATCH,
+        "queue": redis_scripts.QUEUE,
+    }.items()
+}
 OURS = ("ECHO",)  # how this module makes the monitor end
 
 
@@ -15,7 +27,8 @@ class Overheard:
     """Counts the commands of a Redis while the block runs.
 
     `outside` are those that processes send: each is one question and one answer. `inside` are those that scripts give
-    within one of them. A script of ours is counted under its operation or what it is about: "EVALSHA save".
+    within one of them. A script of ours is counted under its name, `record.lua` under what it was asked for: "EVALSHA
+    save".
     """
 
     def __init__(self, server: Redis) -> None:
@@ -47,12 +60,7 @@ class Overheard:
 def _kind(command: str) -> str:
     words = command.split(" ", 5)
     name = words[0].upper()
-    if name == "EVALSHA" and len(words) > 4:  # the script, how many keys, the keys, its arguments
-        key, first = words[3], words[4]
-        if ":task:" not in key:
-            return f"{name} {key.rpartition(':')[2]}"
-        # record.lua begins with the operation, step.lua with a number.
-        return f"{name} {first if first.isalpha() else 'step'}"
-    if name == "EVAL":  # with the whole script in it; then its keys
-        return f"{name} {command.rpartition(':')[2].split(' ')[0]}"
+    if name == "EVALSHA" and len(words) > 4:  # the script, how many keys, the keys, the arguments
+        script = SCRIPTS.get(words[1], "another")
+        return f"{name} {words[4] if script == 'record' else script}"
     return name

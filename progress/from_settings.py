@@ -26,7 +26,7 @@ def from_settings(work_out: Callable[P, T]) -> Callable[P, T]:
     Compared is what they say, not which objects they are: a test may change a host in its place. To ask Django for
     one setting that a site has not takes longer than this for all. While they are overridden nothing is remembered.
     """
-    found: dict[Any, T] = {}
+    found: dict[Any, tuple[list[Any], T]] = {}
 
     @wraps(work_out)
     def remembered(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -34,9 +34,17 @@ def from_settings(work_out: Callable[P, T]) -> Callable[P, T]:
         if type(own) is not Settings:
             return work_out(*args, **kwargs)
         given = vars(own)
-        said = (args, repr([given.get(name) for name in NAMES]))
-        if said not in found:
-            found[said] = work_out(*args, **kwargs)
-        return found[said]
+        said = [given.get(name) for name in NAMES]
+        known = found.get(args)
+        if known is None or known[0] != said:
+            found[args] = known = (_copied(said), work_out(*args, **kwargs))
+        return known[1]
 
     return remembered
+
+
+def _copied(value: Any) -> Any:
+    """What `value` says now, should somebody change it in its place."""
+    if isinstance(value, dict):
+        return {name: _copied(each) for name, each in value.items()}
+    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value

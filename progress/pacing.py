@@ -20,6 +20,7 @@ from .reporter import Reporter
 from .snapshot import FINAL, WAITING, State
 from .store import LOG_LIMIT, Answer, Write
 
+MOMENTS: Final = 40  # in an interval at which tasks that nobody watches speak, together: a thousand wake us 40 times
 BACKLOG: Final = 10_000  # tasks remembered while Redis is away; ended ones are given up, the oldest first
 # An execution is over for us when the store says one of these.
 OVER: Final = frozenset({Status.FENCED, Status.ENDED, Status.REFUSED, Status.DAMAGED})
@@ -199,7 +200,9 @@ class Pacing:
             # Counted from when it might have spoken, not from when it did: of a task that steps just as often, each
             # step would be shown a little later than the one before. Who was silent gains one short interval at most.
             since = max(said.due, said.spoke - conf.PROGRESS_INTERVAL)
-            said.due = since + (conf.PROGRESS_INTERVAL if answer.watched else conf.PROGRESS_IDLE_INTERVAL)
+            said.due = (
+                since + conf.PROGRESS_INTERVAL if answer.watched else _moment(since + conf.PROGRESS_IDLE_INTERVAL)
+            )
         if answer.accepted:
             said.fence, said.attempt, said.run, said.seq = head.fence, head.attempt, head.run, head.seq
             said.head = head
@@ -215,6 +218,12 @@ def shown(report: Report, answer: Answer) -> Record:
     """The record as it is now: the head that the store answered, with the texts that were written."""
     head = {name: getattr(answer.head, name) for name in answer.head.__dataclass_fields__}
     return Record(**{**head, **{name: str(report.write.args.get(name, "")) for name in TEXTS}})
+
+
+def _moment(due: float) -> float:
+    """The nearest of those at which tasks that nobody watches speak."""
+    apart = conf.PROGRESS_IDLE_INTERVAL / MOMENTS
+    return round(due / apart) * apart
 
 
 def _changed(reporter: Reporter, said: _Said) -> bool:

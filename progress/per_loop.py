@@ -19,9 +19,10 @@ class PerLoop(Generic[T]):
 
     def __call__(self) -> T:
         loop = asyncio.get_running_loop()
-        if loop not in self._made:
-            self._made[loop] = self._make()
-        return self._made[loop]
+        made = self._made.get(loop)
+        if made is None:
+            made = self._made[loop] = self._make()
+        return made
 
     def pop(self, loop: asyncio.AbstractEventLoop) -> T | None:
         """What `loop` had, which has none from now on."""

@@ -1,8 +1,8 @@
 """Writes as calls of the scripts that carry them out, and answers as these give them. No input or output.
 
-`record.lua` decides any write; four shortcuts do what needs no decision. Nine tenths of what a write costs Redis is
-Lua setting up the rules, and everybody waits for that one thread. Most writes are one more step of a task that runs
-(`step.lua`), a task that is sent for the first time (`queue.lua`), and, many in one call, signs of life (`beat.lua`)
+`record.lua` decides any write; shortcuts do what needs no decision. Nine tenths of what a write costs Redis is Lua
+setting up the rules, and everybody waits for that one thread. Most writes are a task that is sent for the first time
+(`queue.lua`), and, many in one call, steps of tasks that run (`step.lua`), signs of life (`beat.lua` and `renew.lua`)
 and looks at tasks that stand still (`watch.lua`). Each makes sure that there is nothing to decide, and leaves the
 write to `record.lua` where there is.
 """
@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from importlib.resources import files
 from typing import Any, Final, NamedTuple
@@ -25,6 +25,10 @@ from .store import LIVE_LIFETIME, MINE_LIMIT, Answer, Write
 
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
 AT_ONCE: Final = 200  # signs of life, or looks, in one call: about a millisecond of Redis's time
+STEPS_AT_ONCE: Final = 50  # likewise
+# A worker's main process leaves alone what was signed for within this (µs). So two signs may be this and the time to
+# its next beat apart, and a lease has ten seconds more: see `leases.py`.
+FRESH: Final = 2_500_000
 
 # Of a task that is sent for the first time: what is stored as it is said, and what the rules have to see.
 AS_SAID: Final = ("owner", "tree", "sent", "queue", "history", *record.TEXTS)
@@ -44,8 +48,8 @@ class Script(NamedTuple):
         return cls(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
 
 
-RECORD, STEP, BEAT, WATCH, QUEUE = (
-    Script.load(f"{name}.lua") for name in ("record", "step", "beat", "watch", "queue")
+RECORD, STEP, BEAT, RENEW, WATCH, QUEUE = (
+    Script.load(f"{name}.lua") for name in ("record", "step", "beat", "renew", "watch", "queue")
 )
 
 
@@ -66,24 +70,26 @@ class Calls:
 
     def of(self, writes: Sequence[Write]) -> Iterator[Call]:
         """All of `writes`, by shortcuts where these may do."""
-        renewals, looks = dict[int, list[int]](), dict[int, list[int]]()  # by how long they promise
+        together = dict[tuple[Script, int], list[int]]()  # by what they promise, too
         for index, write in enumerate(writes):
-            if write.op == "renew":
-                renewals.setdefault(write.args["lease"], []).append(index)
-            elif write.op == "watch" and write.known is not None:
-                looks.setdefault(write.args["span"], []).append(index)
+            if shared := _shared(write):
+                together.setdefault(shared, []).append(index)
             else:
-                yield self.of_one(write, index)
-        for script, arguments, found in ((BEAT, self.beat, renewals), (WATCH, self._watch, looks)):
-            for span, indexes in found.items():
-                for first in range(0, len(indexes), AT_ONCE):
-                    some = indexes[first : first + AT_ONCE]
-                    yield Call(script, arguments([writes[index] for index in some], span), some)
+                yield self._alone(write, index)
+        for (script, promised), indexes in together.items():
+            at_once = STEPS_AT_ONCE if script is STEP else AT_ONCE
+            for first in range(0, len(indexes), at_once):
+                some = indexes[first : first + at_once]
+                yield Call(script, self._arguments(script, [writes[index] for index in some], promised), some)
 
-    def of_one(self, write: Write, index: int = 0) -> Call:
-        """One write that is no renewal, by a shortcut where one may do."""
-        if (known := write.known) is not None and _is_step(write, known):
-            return Call(STEP, self._step(write, known), [index])
+    def of_one(self, write: Write) -> Call:
+        """One write, by a shortcut where one may do: signs of life and looks have theirs for the sake of many."""
+        if write.op in ("renew", "watch"):
+            return self.decided(write)
+        (call,) = self.of([write])
+        return call
+
+    def _alone(self, write: Write, index: int) -> Call:
         if _is_alone(write):
             return Call(QUEUE, self._queue(write), [index])
         return self.decided(write, index)
@@ -104,20 +110,23 @@ class Calls:
         self, renewals: Sequence[Write], lease: int, queues: Sequence[str] = (), limit: int = 0
     ) -> Sequence[Any]:
         """The arguments of signs of life that promise the next one within `lease` µs."""
-        tasks = [part for write in renewals for part in (write.key, write.args["exec"])]
         keys = (f"{self.prefix}:leases", f"{self.prefix}:queues")
-        return 2, *keys, lease, LIVE_LIFETIME, limit, len(queues), *queues, *tasks
+        return 2, *keys, lease, LIVE_LIFETIME, FRESH, limit, len(queues), *queues, *_executions(renewals)
 
-    def _watch(self, looks: Sequence[Write], span: int) -> Sequence[Any]:
-        keys = map(self._record, looks)
-        known = [part for write in looks if write.known for part in (write.known.seq, _lifetime(write.known))]
-        return len(looks), *keys, span, *known
+    def _arguments(self, script: Script, writes: Sequence[Write], promised: int) -> Sequence[Any]:
+        leases, records = f"{self.prefix}:leases", [self._record(write) for write in writes]
+        if script is WATCH:
+            heads = [part for write in writes if write.known for part in (write.known.seq, _lifetime(write.known))]
+            return len(records), *records, promised, *heads
+        if script is RENEW:
+            return 1, leases, promised, LIVE_LIFETIME, *_executions(writes)
+        steps = [part for write in writes for part in self._step(write)]
+        return 1 + len(records), leases, *records, promised, LIVE_LIFETIME, *steps
 
-    def _step(self, write: Write, known: Record) -> Sequence[Any]:
-        args, channel = write.args, listeners.channel_of(write.key, self.url)
-        head = (known.seq, args["n"], args["lease"], LIVE_LIFETIME, _share(write, known), channel)
-        texts = (args["fraction"], args["body"], args["public"], args["staff"])
-        return 1, self._record(write), *head, *texts
+    def _step(self, write: Write) -> Iterator[Any]:
+        args, known = write.args, write.known or Record()
+        yield from (known.seq, args["n"], _share(write, known), listeners.channel_of(write.key, self.url))
+        yield from (args["fraction"], args["body"], args["public"], args["staff"])
 
     def _queue(self, write: Write) -> Sequence[Any]:
         args, channel = write.args, listeners.channel_of(write.key, self.url)
@@ -129,6 +138,21 @@ class Calls:
 
     def _record(self, write: Write) -> str:
         return f"{self.prefix}:task:{write.key}"
+
+
+def _shared(write: Write) -> tuple[Script, int] | None:
+    """The script that may carry it out with others, and the time (µs) that they all promise; None: there is none."""
+    if write.op == "renew":
+        return RENEW, write.args["lease"]
+    if write.known is None:
+        return None
+    if write.op == "watch":
+        return WATCH, write.args["span"]
+    return (STEP, write.args["lease"]) if _is_step(write, write.known) else None
+
+
+def _executions(renewals: Iterable[Write]) -> Iterator[str]:
+    return (part for write in renewals for part in (write.key, write.args["exec"]))
 
 
 def _is_step(write: Write, known: Record) -> bool:
@@ -165,18 +189,20 @@ def read(call: Call, writes: Sequence[Write], reply: Any) -> dict[int, Answer]:
         return {call.writes[0]: _answer(reply)}
     if reply is None:
         return {}
-    if call.script is BEAT:
-        now, _, _, heads = json.loads(reply)
+    if call.script is QUEUE:
+        return {call.writes[0]: _queued(writes[0], reply)}
+    if call.script is STEP:
+        now, *words = reply.decode().split()
+        told_of_each = zip(words[0::3], words[1::3], words[2::3], strict=True)
+        stepped = zip(call.writes, writes, told_of_each, strict=True)
+        return {index: _stepped(write, int(now), *told) for index, write, told in stepped if told[0] != "0"}
+    if call.script is RENEW:
+        now, heads = json.loads(reply)
         renewed = zip(call.writes, writes, heads, strict=True)
         return {index: _renewed(write, int(now), head) for index, write, head in renewed if head}
-    if call.script is WATCH:
-        stamp, done = reply.decode().split()
-        looked = zip(call.writes, writes, done, strict=True)
-        return {index: _looked(write, int(stamp)) for index, write, digit in looked if digit == "1"}
-    (write,) = writes
-    if call.script is QUEUE:
-        return {call.writes[0]: _queued(write, reply)}
-    return {} if write.known is None else {call.writes[0]: _stepped(write, write.known, reply)}
+    now, done = reply.decode().split()
+    looked = zip(call.writes, writes, done, strict=True)
+    return {index: _looked(write, int(now)) for index, write, digit in looked if digit == "1"}
 
 
 def _answer(reply: bytes | None) -> Answer:
@@ -187,9 +213,8 @@ def _answer(reply: bytes | None) -> Answer:
     return Answer(Status(status), int(now), found, before, bool(moved), int(sender_seq), heard != 0)
 
 
-def _stepped(write: Write, known: Record, reply: bytes) -> Answer:
-    seq, stamp, watched_until, heard = reply.decode().split()
-    now, moved = int(stamp), Record.from_head({"seq": seq, "watched_until": watched_until})
+def _stepped(write: Write, now: int, seq: str, watched_until: str, heard: str) -> Answer:
+    known, moved = write.known or Record(), Record.from_head({"seq": seq, "watched_until": watched_until})
     head = replace(
         known,
         seq=moved.seq,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
 
 from .breaker import Breaker
 from .exceptions import StoreUnavailable
+from .record import Record, Status
 from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, answer_or_raise, waited
 from .redis_logs import RedisLogs
 from .redis_scripts import AT_ONCE, BEAT, Call, Calls, read
@@ -67,27 +68,44 @@ class RedisWrites(RedisLogs):
         answers = dict[int, Answer]()
         for call, reply in zip(calls, await self._acall(calls), strict=True):
             answers |= read(call, [writes[index] for index in call.writes], answer_or_raise(reply))
-        if left := [index for index in range(len(writes)) if index not in answers]:
-            calls = [self.calls.decided(writes[index], index) for index in left]
-            for call, reply in zip(calls, await self._acall(calls), strict=True):
-                answers |= read(call, [], answer_or_raise(reply))
+        left = {index: write for index, write in enumerate(writes) if index not in answers}
+        answers |= await self._adecide(left)
         return [answers[index] for index in range(len(writes))]
 
     async def abeat(
         self, queues: Sequence[str], renewals: Sequence[Write], seconds: float, limit: int
     ) -> tuple[Expired, list[Answer]]:
-        """Somebody listens to `queues` and lives for so long from now; up to `limit` leases that have run out."""
-        own = renewals[:AT_ONCE]
-        call = Call(BEAT, self.calls.beat(own, int(seconds * 1_000_000), queues, limit), range(len(own)))
-        (reply,) = await self._acall([call])
-        if answer_or_raise(reply) is None:
-            raise StoreUnavailable(f"{self.prefix}:leases or {self.prefix}:queues holds something else: delete it.")
-        now, over, next_over, _ = json.loads(reply)
-        answers = read(call, own, reply)
-        others = [write for index, write in enumerate(renewals) if index not in answers]
-        asked = iter(await self.awrite_many(others) if others else ())
-        found = [answers[index] if index in answers else next(asked) for index in range(len(renewals))]
-        return Expired(int(now), list(over), int(next_over)), found
+        """Somebody listens to `queues` and lives for so long from now; up to `limit` leases that have run out.
+
+        Where there was nothing to decide, an answer says no more than that. A task that was signed for within the
+        last 2.5 s is not looked at.
+        """
+        lease = int(seconds * 1_000_000)
+        *before, last = [renewals[at : at + AT_ONCE] for at in range(0, max(len(renewals), 1), AT_ONCE)]
+        shares = [self.calls.beat(some, lease) for some in before] + [self.calls.beat(last, lease, queues, limit)]
+        replies = await self._acall([Call(BEAT, arguments, ()) for arguments in shares])
+        left = dict[int, Write]()
+        for number, reply in enumerate(replies):
+            if answer_or_raise(reply) is None:
+                raise StoreUnavailable(
+                    f"{self.prefix}:leases or {self.prefix}:queues holds something else: delete it."
+                )
+            now, over, next_over, asked = json.loads(reply)
+            left |= {at: renewals[at] for at in (number * AT_ONCE + each for each in asked)}
+        decided = await self._adecide(left)
+        lives = Answer(Status.ACCEPTED, int(now), Record())
+        answers = [decided.get(at, lives) for at in range(len(renewals))]
+        return Expired(int(now), list(over), int(next_over)), answers
+
+    async def _adecide(self, writes: Mapping[int, Write]) -> dict[int, Answer]:
+        """What the rules make of these, which no shortcut could do."""
+        if not writes:
+            return {}
+        calls = [self.calls.decided(write, index) for index, write in writes.items()]
+        answers = dict[int, Answer]()
+        for call, reply in zip(calls, await self._acall(calls), strict=True):
+            answers |= read(call, [], answer_or_raise(reply))
+        return answers
 
     # --- Calls ---------------------------------------------------------------------------------------------
 

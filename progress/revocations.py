@@ -91,6 +91,7 @@ _of_stores: weakref.WeakKeyDictionary[Store, Revocations] = weakref.WeakKeyDicti
 def revocations() -> Revocations:
     """Those of the store that the settings name."""
     store = get_store()
-    if store not in _of_stores:
+    try:
+        return _of_stores[store]
+    except KeyError:
         return _of_stores.setdefault(store, Revocations(store))  # another thread may be first
-    return _of_stores[store]

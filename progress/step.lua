@@ -1,31 +1,48 @@
--- One more step of a task that runs: what record.lua would make of this save, where nothing is left to decide.
+-- Steps of tasks that run, many of a process in one call: what record.lua would make of each save, where nothing is left
+-- to decide.
 --
 -- The writer knows the record's head from the answer to its last save. Whatever else may decide about a save (another
 -- execution, an end, a wish to cancel, parts that ended, a loss) raises `seq`. So where `seq` is the one that the writer
 -- knows, the head is the one that it knows, and only what moves is written. Everything else is left to record.lua.
 --
--- KEYS[1]  the record's hash, <prefix>:task:<key>
--- ARGV     seq as known, n, lease (µs), lifetime (s), share, channel of the task's group ("" = not known), then the texts
---          fraction, body, public, staff
--- returns  "<seq> <Redis time in µs> <watched_until> <listeners>", listeners -1 = not known; or nil: ask record.lua
-
-local key, known = KEYS[1], ARGV[1]
-local was = redis.call('HMGET', key, 'seq', 'watched_until')
-if was[1] ~= known then return false end
+-- KEYS     <prefix>:leases, then the records' hashes, <prefix>:task:<key>
+-- ARGV     lease (µs), lifetime (s), then for each record its seq as known, n, share, channel of the task's group ("" = not
+--          known), and the texts fraction, body, public, staff
+-- returns  "<Redis time in µs>", and for each record " <seq> <watched_until> <listeners>": seq 0 = ask record.lua,
+--          listeners -1 = not known
 
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
-local seq = string.format('%.0f', math.max(tonumber(known) + 1, now))
-local stamp, leased_until = string.format('%.0f', now), string.format('%.0f', now + ARGV[3])
-redis.call('HSET', key, 'seq', seq, 'n', ARGV[2], 'updated_at', stamp, 'leased_until', leased_until, 'share', ARGV[5],
-           'fraction', ARGV[7], 'body', ARGV[8], 'public', ARGV[9], 'staff', ARGV[10])
-if ARGV[2] % 16 == 1 then redis.call('EXPIRE', key, ARGV[4]) end  -- it lasts for days: now and then is enough
-local prefix, task = string.match(key, '^(.-):task:(.*)$')
-redis.call('ZADD', prefix .. ':leases', leased_until, task)
+local stamp, leased_until = string.format('%.0f', now), string.format('%.0f', now + ARGV[1])
+local before_name = #KEYS[1] - #'leases' + #'task:' + 1
 
-local listeners = -1
-if ARGV[6] ~= '' then
-  local found = redis.pcall('PUBSUB', 'NUMSUB', ARGV[6])
-  listeners = found.err and -1 or found[2]
+local leases, channels, told = {}, {}, {}
+for i = 2, #KEYS do
+  local key, at, answer = KEYS[i], 8 * i - 13, false
+  local was = redis.pcall('HMGET', key, 'seq', 'watched_until')
+  if not was.err and was[1] == ARGV[at] then
+    local seq = tonumber(was[1]) < now and stamp or string.format('%.0f', was[1] + 1)
+    redis.call('HSET', key, 'seq', seq, 'n', ARGV[at + 1], 'updated_at', stamp, 'leased_until', leased_until,
+               'share', ARGV[at + 2], 'fraction', ARGV[at + 4], 'body', ARGV[at + 5], 'public', ARGV[at + 6],
+               'staff', ARGV[at + 7])
+    if ARGV[at + 1] % 16 == 1 then redis.call('EXPIRE', key, ARGV[2]) end  -- it lasts for days: now and then is enough
+    leases[#leases + 1] = leased_until
+    leases[#leases + 1] = string.sub(key, before_name)
+    if ARGV[at + 3] ~= '' then channels[#channels + 1] = ARGV[at + 3] end
+    answer = seq .. ' ' .. (tonumber(was[2]) and was[2] or '0') .. ' '
+  end
+  told[i - 1] = answer
 end
-return seq .. ' ' .. stamp .. ' ' .. (was[2] or '0') .. ' ' .. listeners
+
+if #leases > 0 then redis.call('ZADD', KEYS[1], unpack(leases)) end
+local listeners = {}
+if #channels > 0 then
+  local found = redis.pcall('PUBSUB', 'NUMSUB', unpack(channels))
+  if not found.err then
+    for j = 1, #found, 2 do listeners[found[j]] = found[j + 1] end
+  end
+end
+for i, answer in ipairs(told) do
+  told[i] = answer and answer .. (listeners[ARGV[8 * i - 2]] or -1) or '0 0 -1'
+end
+return stamp .. ' ' .. table.concat(told, ' ')

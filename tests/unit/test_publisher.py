@@ -16,7 +16,7 @@ from progress.exceptions import StoreUnavailable
 from progress.leases import SILENT_FOR, Held, renewal
 from progress.memory_store import MemoryStore
 from progress.options import Options
-from progress.pacing import BACKLOG, Pacing
+from progress.pacing import BACKLOG, MOMENTS, Pacing
 from progress.reporter import Job, Reporter
 from progress.snapshot import State
 from progress.store import Answer, Write, get_store
@@ -66,6 +66,23 @@ class Stage:
 @pytest.fixture
 def stage() -> Stage:
     return Stage()
+
+
+def test_tasks_that_nobody_watches_speak_together(stage: Stage) -> None:
+    """A thousand, begun at a thousand moments, wake their process forty times in an interval; each keeps its pace."""
+    reporters = [stage.follow(f"t{number}") for number in range(1000)]
+    spoke = dict[str, list[float]]()
+    for step in range(1200):
+        for reporter in reporters:
+            reporter.advance()
+        stage.now = 1000 + (step + 1) / 100 + step % 7 / 1000
+        for reporter in stage.pacing.ready():
+            report = stage.pacing.report(reporter)
+            stage.pacing.answered(report, stage.store.write(report.write))
+            spoke.setdefault(reporter.job.key, []).append(round(stage.now - 1000, 1))
+    assert len({moments[-1] for moments in spoke.values()}) <= MOMENTS + 1
+    pauses = [late - soon for moments in spoke.values() for soon, late in itertools.pairwise(moments)]
+    assert min(pauses[1:]) > IDLE - 0.3
 
 
 def test_start_is_told_at_once(stage: Stage) -> None:
