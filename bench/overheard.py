@@ -6,7 +6,7 @@ import threading
 from collections import Counter
 from typing import Self
 
-from progress import redis_scripts
+from progress import redis_scripts, redis_store
 from tests.processes import Redis
 
 SCRIPTS = {
@@ -18,6 +18,7 @@ SCRIPTS = {
         "renew": redis_scripts.RENEW,
         "watch": redis_scripts.WATCH,
         "queue": redis_scripts.QUEUE,
+        "read": redis_store.READ,
     }.items()
 }
 OURS = ("ECHO",)  # how this module makes the monitor end

@@ -1,7 +1,7 @@
 -- Signs of life, all of a worker in one call: it listens to its queues, its tasks live, and whose lease is over?
 --
--- A task that has just reported, or that its own process has signed for, is not looked at: two lookups instead of a
--- record's. Whether it has ended meanwhile, or another execution has it, is found a moment later.
+-- A task for which somebody has just signed is not looked at, whichever execution that was. An end takes it off the list,
+-- and is found at once; another execution is found by the first beat that comes later after its sign than what is fresh.
 --
 -- KEYS[1]  <prefix>:leases      KEYS[2]  <prefix>:queues
 -- ARGV     lease (µs), lifetime (s), what is fresh (µs), how many expired leases to name, number of queues, the queues,
@@ -14,7 +14,7 @@ local prefix = string.sub(KEYS[1], 1, -8)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local stamp, leased_until = string.format('%.0f', now), string.format('%.0f', now + lease)
-local fresh = now + lease - ARGV[3]
+local soonest, latest = now + lease - ARGV[3], now + lease  -- of a fresh promise; a later one is of another clock
 
 if queues > 0 then
   for i = 6, 5 + queues do redis.call('ZADD', KEYS[2], leased_until, ARGV[i]) end
@@ -26,7 +26,8 @@ local tasks, left, renewed = {}, {}, {}
 for i = 6 + queues, #ARGV, 2 do tasks[#tasks + 1] = ARGV[i] end
 local promised = #tasks > 0 and redis.call('ZMSCORE', KEYS[1], unpack(tasks)) or {}
 for i, task in ipairs(tasks) do
-  if (tonumber(promised[i]) or 0) < fresh then
+  local promise = tonumber(promised[i]) or 0
+  if promise < soonest or promise > latest then
     local key = prefix .. ':task:' .. task
     local was = redis.pcall('HMGET', key, 'exec', 'state')
     -- Anything but a task of this execution that runs has rules of its own.

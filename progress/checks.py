@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -161,9 +162,11 @@ def _check_redis_url() -> list[CheckMessage]:
 
 def _check_numbers() -> list[CheckMessage]:
     return [
-        Error(f"{name} must be more than 0.", hint="Remove it to get the default.", id="task_progress.E007")
+        Error(
+            f"{name} must be a number of more than 0.", hint="Remove it to get the default.", id="task_progress.E007"
+        )
         for name in POSITIVE
-        if not getattr(conf, name) > 0  # what is no number is not more than 0 either
+        if not 0 < getattr(conf, name) < math.inf  # what is no number is not more than 0 either
     ]
 
 

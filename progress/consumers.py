@@ -27,7 +27,7 @@ from .hub import get_hub
 from .limits import Place, place_for
 from .messages import BadMessage, ProtocolError
 from .origins import Origin
-from .outbox import Outbox, Shown, wire
+from .outbox import Outbox, Shown
 from .permissions import Viewer
 from .record import Record
 from .reviews import LookUp, get_reviews, nobody
@@ -230,8 +230,7 @@ class ProgressConsumer(AsyncWebsocketConsumer):  # type: ignore[misc]
 
     async def _send(self, text: str) -> None:
         try:
-            if not self.flow.write(wire(text)):
-                await self.send(text_data=text)
+            await self.send(text_data=text)
         except Exception as error:  # noqa: BLE001 (each server has its own error for a client that is leaving)
             logger.debug("A message reached nobody: %r", error)
             await self.close(FAILED)

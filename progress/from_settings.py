@@ -23,8 +23,9 @@ NAMES: Final = (
 def from_settings(work_out: Callable[P, T]) -> Callable[P, T]:
     """Remember what `work_out` makes of the settings above, for as long as they say the same.
 
-    Compared is what they say, not which objects they are: a test may change a host in its place. To ask Django for
-    one setting that a site has not takes longer than this for all. While they are overridden nothing is remembered.
+    Compared is what dicts, lists and tuples say, not which objects they are: a test may change a host in its place.
+    To ask Django for one setting that a site has not takes longer than this for all. While they are overridden
+    nothing is remembered.
     """
     found: dict[Any, tuple[list[Any], T]] = {}
 
@@ -47,4 +48,6 @@ def _copied(value: Any) -> Any:
     """What `value` says now, should somebody change it in its place."""
     if isinstance(value, dict):
         return {name: _copied(each) for name, each in value.items()}
-    return type(value)(map(_copied, value)) if type(value) in (list, tuple) else value
+    if isinstance(value, list):
+        return list(map(_copied, value))
+    return tuple(map(_copied, value)) if isinstance(value, tuple) else value

@@ -7,6 +7,8 @@ whole interval is asked to call when it has.
 
 from __future__ import annotations
 
+import math
+import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ from .reporter import Reporter
 from .snapshot import FINAL, WAITING, State
 from .store import LOG_LIMIT, Answer, Write
 
+ROUNDING: Final = 1e-6  # of a moment: who speaks at one is due at another, not just behind it
 MOMENTS: Final = 40  # in an interval at which tasks that nobody watches speak, together: a thousand wake us 40 times
 BACKLOG: Final = 10_000  # tasks remembered while Redis is away; ended ones are given up, the oldest first
 # An execution is over for us when the store says one of these.
@@ -65,6 +68,7 @@ class Pacing:
         self._clock = clock
         self._said: dict[Reporter, _Said] = {}
         self._by_key: dict[str, Reporter] = {}
+        self._phase = random.random()  # nosec B311 # all processes of a machine have one clock: not all at once
 
     def add(self, reporter: Reporter) -> None:
         """Follow `reporter` until its execution is over."""
@@ -198,11 +202,9 @@ class Pacing:
         said.current, said.changes = report.current, report.changes
         if not said.hurried:  # else somebody looks since it was asked for, and the answer may not know it
             # Counted from when it might have spoken, not from when it did: of a task that steps just as often, each
-            # step would be shown a little later than the one before. Who was silent gains one short interval at most.
+            # step would be shown a little later than the one before. Who was silent gains one short interval or so.
             since = max(said.due, said.spoke - conf.PROGRESS_INTERVAL)
-            said.due = (
-                since + conf.PROGRESS_INTERVAL if answer.watched else _moment(since + conf.PROGRESS_IDLE_INTERVAL)
-            )
+            said.due = since + conf.PROGRESS_INTERVAL if answer.watched else self._next_moment(since)
         if answer.accepted:
             said.fence, said.attempt, said.run, said.seq = head.fence, head.attempt, head.run, head.seq
             said.head = head
@@ -213,17 +215,19 @@ class Pacing:
             self.forget(reporter)
         return first
 
+    def _next_moment(self, since: float) -> float:
+        """The first, an idle interval from then, of those at which tasks that nobody watches speak."""
+        interval = conf.PROGRESS_IDLE_INTERVAL
+        apart = interval / MOMENTS
+        if not 0 < apart < math.inf:  # a check complains of it
+            return since + interval
+        return (math.ceil((since + interval) / apart - self._phase - ROUNDING) + self._phase) * apart
+
 
 def shown(report: Report, answer: Answer) -> Record:
     """The record as it is now: the head that the store answered, with the texts that were written."""
     head = {name: getattr(answer.head, name) for name in answer.head.__dataclass_fields__}
     return Record(**{**head, **{name: str(report.write.args.get(name, "")) for name in TEXTS}})
-
-
-def _moment(due: float) -> float:
-    """The nearest of those at which tasks that nobody watches speak."""
-    apart = conf.PROGRESS_IDLE_INTERVAL / MOMENTS
-    return round(due / apart) * apart
 
 
 def _changed(reporter: Reporter, said: _Said) -> bool:

@@ -21,14 +21,14 @@ from . import listeners, record
 from .conf import conf
 from .record import UNIT, Record, Status
 from .snapshot import State, encode
-from .store import LIVE_LIFETIME, MINE_LIMIT, Answer, Write
+from .store import LIVE_LIFETIME, MINE_LIMIT, Answer, Expired, Write
 
 FORGOTTEN_LIFETIME: Final = 600  # seconds; ended, and nobody owned or watched it
 AT_ONCE: Final = 200  # signs of life, or looks, in one call: about a millisecond of Redis's time
 STEPS_AT_ONCE: Final = 50  # likewise
-# A worker's main process leaves alone what was signed for within this (µs). So two signs may be this and the time to
-# its next beat apart, and a lease has ten seconds more: see `leases.py`.
-FRESH: Final = 2_500_000
+# A worker's main leaves alone what was signed for within this (µs). So two signs may be this and a beat apart.
+# A lease has eleven seconds more: ten in which nobody can sign, and one until it is tried again. See `leases.py`.
+FRESH: Final = 1_500_000
 
 # Of a task that is sent for the first time: what is stored as it is said, and what the rules have to see.
 AS_SAID: Final = ("owner", "tree", "sent", "queue", "history", *record.TEXTS)
@@ -203,6 +203,12 @@ def read(call: Call, writes: Sequence[Write], reply: Any) -> dict[int, Answer]:
     now, done = reply.decode().split()
     looked = zip(call.writes, writes, done, strict=True)
     return {index: _looked(write, int(now)) for index, write, digit in looked if digit == "1"}
+
+
+def read_beat(reply: bytes) -> tuple[Expired, list[int]]:
+    """What a beat has found, and which of its renewals are left to the rules, counted from 0."""
+    now, over, next_over, left = json.loads(reply)
+    return Expired(int(now), list(over), int(next_over)), list(left)
 
 
 def _answer(reply: bytes | None) -> Answer:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from .exceptions import StoreUnavailable
 from .record import Record, Status
 from .redis_clients import READ_TIMEOUT, WRITE_TIMEOUT, answer_or_raise, waited
 from .redis_logs import RedisLogs
-from .redis_scripts import AT_ONCE, BEAT, Call, Calls, read
+from .redis_scripts import AT_ONCE, BEAT, Call, Calls, read, read_beat
 from .store import Answer, Expired, Write
 
 logger = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class RedisWrites(RedisLogs):
         """Somebody listens to `queues` and lives for so long from now; up to `limit` leases that have run out.
 
         Where there was nothing to decide, an answer says no more than that. A task that was signed for within the
-        last 2.5 s is not looked at.
+        last 1.5 s is not looked at.
         """
         lease = int(seconds * 1_000_000)
         *before, last = [renewals[at : at + AT_ONCE] for at in range(0, max(len(renewals), 1), AT_ONCE)]
@@ -86,16 +85,14 @@ class RedisWrites(RedisLogs):
         replies = await self._acall([Call(BEAT, arguments, ()) for arguments in shares])
         left = dict[int, Write]()
         for number, reply in enumerate(replies):
-            if answer_or_raise(reply) is None:
+            if (found := answer_or_raise(reply)) is None:
                 raise StoreUnavailable(
                     f"{self.prefix}:leases or {self.prefix}:queues holds something else: delete it."
                 )
-            now, over, next_over, asked = json.loads(reply)
+            expired, asked = read_beat(found)
             left |= {at: renewals[at] for at in (number * AT_ONCE + each for each in asked)}
-        decided = await self._adecide(left)
-        lives = Answer(Status.ACCEPTED, int(now), Record())
-        answers = [decided.get(at, lives) for at in range(len(renewals))]
-        return Expired(int(now), list(over), int(next_over)), answers
+        decided, lives = await self._adecide(left), Answer(Status.ACCEPTED, expired.now, Record())
+        return expired, [decided.get(at, lives) for at in range(len(renewals))]
 
     async def _adecide(self, writes: Mapping[int, Write]) -> dict[int, Answer]:
         """What the rules make of these, which no shortcut could do."""

@@ -11,7 +11,8 @@ local prefix = string.sub(KEYS[1], 1, -8)
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local leased_until = string.format('%.0f', now + lease)
-local fresh = now + lease - 1000000  -- promised within the last second, by a save
+-- Of what was promised within the last second, by a save. A later one is of a clock that was put back.
+local soonest, latest = now + lease - 1000000, now + lease
 
 local answers, renewed = {}, {}
 for i = 3, #ARGV, 2 do
@@ -19,7 +20,8 @@ for i = 3, #ARGV, 2 do
   local was = redis.pcall('HMGET', key, 'exec', 'state', 'seq', 'control', 'watched_until', 'leased_until')
   -- Anything but a task of this execution that runs has rules of its own.
   if not was.err and was[1] == ARGV[i + 1] and (was[2] == 'STARTED' or was[2] == 'PROGRESS') then
-    if (tonumber(was[6]) or 0) < fresh then
+    local promise = tonumber(was[6]) or 0
+    if promise < soonest or promise > latest then
       redis.call('HSET', key, 'leased_until', leased_until)
       if (now + i) % 16 == 0 then redis.call('EXPIRE', key, lifetime) end  -- of days: now and then is enough
       renewed[#renewed + 1] = leased_until

@@ -5,10 +5,8 @@ though: a producer that is registered on it is paused when the buffer is full an
 Daphne's `send` is a partial of a method that knows the protocol, and the protocol knows the transport.
 
 Nor does it ask whether the application keeps up: what a client says goes into a queue without end, in messages of a
-megabyte. Its protocol calls `onMessage` for each, and `_max_message_size_exceeded` for those that are too large.
-
-Its protocol waits one second for the answer to a close frame. Then it resets the connection, and a client that was
-slow never reads why it was closed.
+megabyte. Its protocol calls `onMessage` for each, and `_max_message_size_exceeded` for those that are too large. One
+second after a close frame without an answer it resets the connection: who was slow never reads why it was closed.
 
 uvicorn waits inside `send` until the reader has caught up, but it waits for ever, and what it closes stays until
 the last byte is read. Its `send` is a method of the protocol, which knows the transport: asyncio's, that can be cut.

@@ -16,9 +16,9 @@ local now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local stamp, leased_until = string.format('%.0f', now), string.format('%.0f', now + ARGV[1])
 local before_name = #KEYS[1] - #'leases' + #'task:' + 1
 
-local leases, channels, told = {}, {}, {}
+local leases, channels, seqs, watched = {}, {}, {}, {}
 for i = 2, #KEYS do
-  local key, at, answer = KEYS[i], 8 * i - 13, false
+  local key, at = KEYS[i], 8 * i - 13
   local was = redis.pcall('HMGET', key, 'seq', 'watched_until')
   if not was.err and was[1] == ARGV[at] then
     local seq = tonumber(was[1]) < now and stamp or string.format('%.0f', was[1] + 1)
@@ -29,9 +29,8 @@ for i = 2, #KEYS do
     leases[#leases + 1] = leased_until
     leases[#leases + 1] = string.sub(key, before_name)
     if ARGV[at + 3] ~= '' then channels[#channels + 1] = ARGV[at + 3] end
-    answer = seq .. ' ' .. (tonumber(was[2]) and was[2] or '0') .. ' '
+    seqs[i], watched[i] = seq, tonumber(was[2]) and was[2] or '0'
   end
-  told[i - 1] = answer
 end
 
 if #leases > 0 then redis.call('ZADD', KEYS[1], unpack(leases)) end
@@ -42,7 +41,10 @@ if #channels > 0 then
     for j = 1, #found, 2 do listeners[found[j]] = found[j + 1] end
   end
 end
-for i, answer in ipairs(told) do
-  told[i] = answer and answer .. (listeners[ARGV[8 * i - 2]] or -1) or '0 0 -1'
+
+local told = {stamp}
+for i = 2, #KEYS do
+  local heard = listeners[ARGV[8 * i - 10]] or -1
+  told[i] = seqs[i] and seqs[i] .. ' ' .. watched[i] .. ' ' .. heard or '0 0 -1'
 end
-return stamp .. ' ' .. table.concat(told, ' ')
+return table.concat(told, ' ')

@@ -71,7 +71,7 @@ class Tap:
             self.pushed.append(words[1].decode())
         elif command in ("EVALSHA", "EVAL") and words[2].startswith(f"{self._prefix}:task:".encode()):
             op, given, *more = (word.decode() for word in words[3:])
-            if not more:  # else it is a step, whose record.lua would have been called with more
+            if not more:  # else it is another script, which is called with more
                 self.writes.append((op, {name: str(value) for name, value in json.loads(given).items()}))
 
     def _listen(self) -> None:

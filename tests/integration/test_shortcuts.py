@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 
 from progress import groups, listeners, redis_writes
 from progress.exceptions import StoreUnavailable
-from progress.leases import LEASE, RENEW_EVERY, Held, renewal
+from progress.leases import LEASE, REAP_EVERY, RENEW_EVERY, Held, renewal
 from progress.record import Record, Status
 from progress.redis_scripts import (
     AT_ONCE,
@@ -339,6 +339,7 @@ def test_signs_of_life_in_one_call_are_those_of_one_after_the_other(store: Redis
     store.client(1).rpush(f"{store.prefix}:task:damaged", "no hash")
     held = [Held("runs", "e"), Held("cancelled", "e"), Held("watched", "e"), Held("ended", "e")]
     held += [Held("taken", "other"), Held("lost", "e"), Held("gone", "e"), Held("damaged", "e")]
+    known = {each.key: record for each in held if (record := store.load(each.key))}
     if by_worker:
         long_ago(store, *(each.key for each in held))
     given = run_beat(store, held) if by_worker else write(store, *map(renewal, held))
@@ -354,35 +355,42 @@ def test_signs_of_life_in_one_call_are_those_of_one_after_the_other(store: Redis
     if not by_worker:
         assert (answers["cancelled"].head.control, answers["watched"].watched) == ("7", True)
     for key in ("runs", "cancelled", "watched", "lost"):
-        record = store.load(key)
+        record, before = store.load(key), known[key]
         assert record is not None
         assert record.leased_until > answers[key].now + LEASED - 3_000_000
-        if not by_worker:
+        if key != "lost":
+            assert replace(record, leased_until=before.leased_until) == before
+        if not by_worker or key == "lost":
             assert (record.seq, record.state) == (answers[key].head.seq, answers[key].head.state)
 
 
 def test_a_lease_that_was_just_renewed_is_left_as_it_is(store: RedisStore) -> None:
-    """A task that reports gives signs of life enough; one that is older is renewed."""
-    write(store, save("fresh"), save("old", lease=LEASED - 3_000_000))
+    """A task that reports gives signs of life enough. An older one is renewed, or one of a clock put back."""
+    write(store, save("fresh"), save("old", lease=LEASED - 3_000_000), save("ahead", lease=LEASED + 3600_000_000))
     before = store.load("fresh")
-    answers = write(store, renewal(Held("fresh", "e")), renewal(Held("old", "e")))
-    assert [answer.accepted for answer in answers] == [True, True]
+    answers = write(store, *(renewal(Held(key, "e")) for key in ("fresh", "old", "ahead")))
+    assert [answer.accepted for answer in answers] == [True, True, True]
     assert store.load("fresh") == before
-    old = store.load("old")
-    assert old is not None
-    assert old.leased_until == answers[1].now + LEASED
+    for renewed in (store.load("old"), store.load("ahead")):
+        assert renewed is not None
+        assert renewed.leased_until == answers[1].now + LEASED
 
 
 def test_a_worker_leaves_alone_what_was_signed_for_lately(store: RedisStore) -> None:
-    """So long as the lease then lasts: two beats later it is renewed, ten seconds before it would be over."""
-    write(store, save("lately", lease=LEASED - 2_000_000), save("older", lease=LEASED - 3_000_000))
+    """Until its next beat: then the lease has ten seconds left, and one more in which a failed beat is made again.
+
+    Whoever has signed: another execution's beat does nothing either. A sign from a clock that was put back is none.
+    """
+    write(store, save("lately", lease=LEASED - 1_000_000), save("older", lease=LEASED - 2_000_000))
+    write(store, save("ahead", lease=LEASED + 3600_000_000))
     before = store.load("lately")
-    assert {answer.status for answer in run_beat(store, ["lately", "older"])} == {Status.ACCEPTED}
+    held = [Held("lately", "e"), Held("lately", "another"), Held("older", "e"), Held("ahead", "e")]
+    assert {answer.status for answer in run_beat(store, held)} == {Status.ACCEPTED}
     assert store.load("lately") == before
-    older = store.load("older")
-    assert older is not None
-    assert older.leased_until > older.updated_at + LEASED - 1
-    assert LEASED - FRESH - RENEW_EVERY * 1_000_000 >= 10_000_000
+    for renewed in (store.load("older"), store.load("ahead")):
+        assert renewed is not None
+        assert 0 <= renewed.leased_until - renewed.updated_at - LEASED < 5_000_000
+    assert LEASED - FRESH - (RENEW_EVERY + REAP_EVERY) * 1_000_000 >= 10_000_000
 
 
 def test_what_somebody_has_damaged_stops_no_other(store: RedisStore) -> None:

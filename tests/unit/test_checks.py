@@ -122,6 +122,7 @@ def test_a_misconfiguration_is_found_and_says_what_to_do(monkeypatch: Any, setti
         ("task_progress.E006", {"PROGRESS_STORE": None}),
         ("task_progress.E007", {"PROGRESS_RETENTION": 0}),
         ("task_progress.E007", {"PROGRESS_INTERVAL": float("nan")}),
+        ("task_progress.E007", {"PROGRESS_IDLE_INTERVAL": float("inf")}),
         ("task_progress.E007", {"PROGRESS_HISTORY_BACKLOG": 0}),
         ("task_progress.E008", {"PROGRESS_PREFIX": ""}),
         ("task_progress.E008", {"PROGRESS_PREFIX": "x" * 51}),
