@@ -18,6 +18,8 @@ from tests import jobs
 from tests.processes import Site, wait_until
 from tests.watching import History, end_of, look_at, record_of, running, send, when
 
+LATER = {"countdown": 1}  # seconds: who looks at it has begun to before it runs
+
 
 @pytest.fixture
 def history(site: Site) -> Iterator[History]:
@@ -208,7 +210,7 @@ def test_task_that_expired_ends_revoked_with_the_reason(history: History) -> Non
 
 def test_killed_child_is_a_failure_at_the_progress_it_had_reached(history: History) -> None:
     """SIGKILL of the child (as by the kernel, out of memory) ends the task within seconds."""
-    task_id = send(jobs.dies, report=True)
+    task_id = send(jobs.dies, report=True, options=LATER)
     look_at(task_id)
     record = end_of(task_id, 15)
     assert (record.state, record.attempt) == ("FAILURE", 1)
@@ -240,7 +242,7 @@ def test_redelivered_task_is_another_attempt(history: History, tmp_path: Any) ->
 
 def test_hard_time_limit_is_one_failure(history: History) -> None:
     """Celery tells it twice and the child once more; the watcher sees one end, with its reason for staff."""
-    task_id = send(jobs.exceeds_hard_limit)
+    task_id = send(jobs.exceeds_hard_limit, options=LATER)
     look_at(task_id)
     record = end_of(task_id, 15)
     assert (record.state, record.snapshot()["current"]) == ("FAILURE", 1)
