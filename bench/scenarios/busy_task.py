@@ -19,7 +19,7 @@ from tests.processes import Worker
 
 REPETITIONS = 10
 STEPS = 1_000_000
-TURNS = 5  # with reports, and as many without
+TURNS = 20  # with reports, and as many without: shorter than what else the machine does for a while
 SECONDS = 10.0  # of CPU that the work takes, about; the amount of work is the same in all runs
 TRIAL, TRIALS = 20_000, 5  # steps and runs, to find out how much that is
 WITHIN = 120.0  # seconds for one run

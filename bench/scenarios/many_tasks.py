@@ -38,9 +38,10 @@ its own (prefork), Redis reads a socket for each write, which this does not show
 """
 
 WHY = """\
-Each task is stored every four seconds and signed for every three: what cannot be left out if a dead worker is to be
-noticed within 20 s. The part inside of scripts is that; the rest is reading and answering, and the 100 tasks that are
-watched, which are stored and announced once a second."""
+Each task is stored every four seconds, and every three its worker asks whether somebody has signed for it lately:
+what cannot be left out if a dead worker is to be noticed within 20 s. Nearly all of it is inside of the scripts.
+Writing the nine fields of a step takes Redis 4 µs, listing its lease as long; what Lua needs to hand them over is
+twice that."""
 
 
 def measure(rig: Rig) -> Outcome:
