@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
+from tests.network.bars import becomes
 from tests.processes import wait_until
 
 from .conftest import PHONE
@@ -110,8 +111,8 @@ def test_cancel_stops_the_job_and_says_so_only_then(site, open_page):
 def test_server_restart_under_an_open_page_heals_by_itself(own_site, open_page):
     """Daphne is killed while the job runs and comes back after its end: the page shows the end, untouched."""
     page = open_page(own_site, own_site.user())
-    start(page, seconds=3, steps=30)
-    shows(page, "running")
+    start(page, seconds=6, steps=60)
+    becomes(page, state="live")  # what it showed before came with the page
     own_site.web.kill()
     shows(page, "connection lost", seconds=20)
     own_site.web.restart()
@@ -123,7 +124,7 @@ def test_lost_network_heals_by_itself(site, open_page):
     """The browser is offline while the job ends; back online the page is right within seconds."""
     page = open_page(site, site.user())
     start(page, seconds=3, steps=30)
-    shows(page, "running")
+    becomes(page, state="live")
     page.context.set_offline(True)
     page.wait_for_timeout(4000)  # the job ends unseen; nothing on this page can tell when
     page.context.set_offline(False)
