@@ -192,11 +192,11 @@ class Chatterbox:
             mine.difference_update(mine.copy() if message.get("all") else ids)
         elif message["type"] == "watch":
             self.every = message.get("every_ms", 0) / 1000
-            mine.update(ids)
             items = [{"id": each, "may": ["watch"], "until": None} for each in ids]
             await connection.send(json.dumps({"type": "watching", "items": items}))
             known = {"type": "snapshots", "at": now(), "items": [snapshot(each, 1) for each in ids]}
             await connection.send(json.dumps(known))
+            mine.update(ids)  # what a test says from now on is newer
         elif message["type"] == "ping":
             await connection.send(json.dumps({"type": "heartbeat", "at": now()}))
 
