@@ -104,6 +104,7 @@ def pids(shop: Shop) -> set[int]:
     return found
 
 
+@pytest.mark.timeout(240)  # a minute of it is the outage, and what was sent meanwhile is done first
 def test_the_site_does_not_notice_that_redis_is_away(shop: Shop, away: Callable[[], None]) -> None:
     """No error, bounded answers, no process that ends; afterwards a new task and a running one are live again."""
     running = shop.export("ann", rows=int(OUTAGE * 10) + 200, pause=0.1)
