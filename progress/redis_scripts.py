@@ -126,7 +126,8 @@ class Calls:
     def _step(self, write: Write) -> Iterator[Any]:
         args, known = write.args, write.known or Record()
         yield from (known.seq, args["n"], _share(write, known), listeners.channel_of(write.key, self.url))
-        yield from (args["fraction"], args["body"], args["public"], args["staff"])
+        stored = known.public == args["public"] and known.staff == args["staff"]
+        yield from (args["fraction"], args["body"], *(("", "") if stored else (args["public"], args["staff"])))
 
     def _queue(self, write: Write) -> Sequence[Any]:
         args, channel = write.args, listeners.channel_of(write.key, self.url)
@@ -229,6 +230,8 @@ def _stepped(write: Write, now: int, seq: str, watched_until: str, heard: str) -
         leased_until=now + write.args["lease"],
         watched_until=moved.watched_until,
         share=_share(write, known),
+        public=write.args["public"],
+        staff=write.args["staff"],
     )
     return Answer(Status.ACCEPTED, now, head, head.state, heard=heard != "0")
 

@@ -7,7 +7,7 @@
 --
 -- KEYS     <prefix>:leases, then the records' hashes, <prefix>:task:<key>
 -- ARGV     lease (µs), lifetime (s), then for each record its seq as known, n, share, channel of the task's group ("" = not
---          known), and the texts fraction, body, public, staff
+--          known), and the texts fraction, body, public, staff; the last two are "" where they are as they were
 -- returns  "<Redis time in µs>", and for each record " <seq> <watched_until> <listeners>": seq 0 = ask record.lua,
 --          listeners -1 = not known
 
@@ -23,8 +23,8 @@ for i = 2, #KEYS do
   if not was.err and was[1] == ARGV[at] then
     local seq = tonumber(was[1]) < now and stamp or string.format('%.0f', was[1] + 1)
     redis.call('HSET', key, 'seq', seq, 'n', ARGV[at + 1], 'updated_at', stamp, 'leased_until', leased_until,
-               'share', ARGV[at + 2], 'fraction', ARGV[at + 4], 'body', ARGV[at + 5], 'public', ARGV[at + 6],
-               'staff', ARGV[at + 7])
+               'share', ARGV[at + 2], 'fraction', ARGV[at + 4], 'body', ARGV[at + 5])
+    if ARGV[at + 6] ~= '' then redis.call('HSET', key, 'public', ARGV[at + 6], 'staff', ARGV[at + 7]) end
     if ARGV[at + 1] % 16 == 1 then redis.call('EXPIRE', key, ARGV[2]) end  -- it lasts for days: now and then is enough
     leases[#leases + 1] = leased_until
     leases[#leases + 1] = string.sub(key, before_name)

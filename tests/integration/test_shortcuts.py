@@ -123,6 +123,12 @@ class Model:
         return [getattr(head, name) for name in names] == [getattr(self.record, name) for name in names]
 
 
+META = st.sampled_from(['"meta":{}', '"meta":{"rows":3}'])
+STEPS = st.fixed_dictionaries(
+    {"fraction": st.sampled_from(["", "0.25", "0.5", "0.123457"]), "public": META, "staff": META}
+)
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=FIXTURES_STAY)
 @given(history=st.lists(st.tuples(st.integers(0, 4), operations()), min_size=3, max_size=12), data=st.data())
 def check(store: RedisStore, seen: Counter[str], history: list[Any], data: st.DataObject) -> None:
@@ -134,8 +140,8 @@ def check(store: RedisStore, seen: Counter[str], history: list[Any], data: st.Da
         if number == 0:
             answer = model.do(operation)
         else:
-            fraction = data.draw(st.sampled_from(["", "0.25", "0.5", "0.123457"]))
-            answer = model.tell(save(model.key, known, fraction=fraction, tree=model.key))
+            said = data.draw(STEPS)
+            answer = model.tell(save(model.key, known, tree=model.key, **said))
         if answer.accepted and (number or operation[0] == "save"):
             assert model.is_as_in(answer.head, *told)
         if number and answer.accepted:
@@ -148,6 +154,19 @@ def test_a_step_is_what_the_rules_make_of_it_whatever_others_do_meanwhile(
     """Any history: the same statuses, records and heads as the model's."""
     check(store, steps)
     assert steps["steps"] > 50
+
+
+def test_what_a_step_leaves_as_it_was_is_not_written_again(store: RedisStore, steps: Counter[str]) -> None:
+    """Both views' own parts rarely change: a step says them only where the last one said something else."""
+    client, name, meta = store.client(1), f"{store.prefix}:task:t", '"meta":{"rows":3}'
+    (answer,) = write(store, save())
+    (answer,) = write(store, save(known=answer.head))
+    client.hset(name, "staff", "as it was")
+    (answer,) = write(store, save(known=answer.head))
+    assert client.hget(name, "staff") == b"as it was"
+    (answer,) = write(store, save(known=answer.head, public=meta))
+    assert client.hmget(name, "public", "staff") == [meta.encode(), TEXTS["staff"].encode()]
+    assert steps == {"steps": 3}
 
 
 def test_what_somebody_has_changed_meanwhile_is_no_step(store: RedisStore, steps: Counter[str]) -> None:
