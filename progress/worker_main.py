@@ -5,13 +5,16 @@ A child may be held up by its own task, may be replaced after each task, may be 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from celery.worker import state
 
 from . import pool, publisher, result_backend, snapshot, terminating
+from .exceptions import ProgressError
 from .leases import Held, Reaper, keep
+from .options import options_of
 from .sending import EXEC
 
 
@@ -23,11 +26,18 @@ def on_worker_ready(sender: Any, **_kwargs: Any) -> None:
 
 
 def _active() -> Iterator[Held]:
-    """What the pool has begun and not finished."""
+    """What the pool has begun and not finished, of tasks that are tracked."""
     for request in list(state.active_requests):
-        if execution := request.request_dict.get(EXEC):
+        execution = request.request_dict.get(EXEC)
+        if execution and _is_tracked(request.task):
             yield Held(snapshot.key(str(request.id)), execution)
     yield from terminating.held()
+
+
+def _is_tracked(task: Any) -> bool:
+    with contextlib.suppress(ProgressError):  # of its options; who runs the task says so
+        return options_of(task.name, task.run).track
+    return False
 
 
 def _queues(consumer: Any) -> list[str]:

@@ -57,6 +57,15 @@ def silent(path: str) -> None:
         time.sleep(0.01)
 
 
+@shared_task
+@progress.options(track=False)
+def untracked(began: str, path: str) -> None:
+    """Leaves a file `began`, runs until the file `path` exists, and nobody follows it."""
+    Path(began).touch()
+    while not Path(path).exists():
+        time.sleep(0.01)
+
+
 @shared_task(ignore_result=True)
 def without_result() -> int:
     progress.advance()

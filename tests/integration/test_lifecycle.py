@@ -341,3 +341,18 @@ def test_live_id_cannot_be_taken_over(site: Site, history: History, tmp_path: An
     assert (seen.owner, seen.run, seen.attempt) == ("7", 1, 1)
     assert seen.snapshot()["name"] == "tests.jobs.hold"
     assert history.ends(task_id) == ["SUCCESS"]
+
+
+def test_nobody_asks_after_a_task_that_is_not_tracked(site: Site, tmp_path: Path) -> None:
+    """Its worker gives signs of life for what runs beside it, and none for it."""
+    gate, began = tmp_path / "gate", tmp_path / "began"
+    untracked, tracked = send(jobs.untracked, str(began), str(gate)), send(jobs.silent, str(gate))
+    wait_until(began.exists, 10, "the untracked one runs")
+    running(tracked)
+    told: list[str] = []
+    with site.redis.client() as client, client.monitor() as commands:
+        while len([beat for beat in told if ":queues" in beat and tracked in beat]) < 2:
+            told.append(commands.next_command()["command"])
+    gate.touch()
+    end_of(tracked)
+    assert not [command for command in told if command.startswith("EVALSHA") and untracked in command]
