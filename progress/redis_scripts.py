@@ -126,7 +126,7 @@ class Calls:
     def _step(self, write: Write) -> Iterator[Any]:
         args, known = write.args, write.known or Record()
         yield from (known.seq, args["n"], _share(write, known), listeners.channel_of(write.key, self.url))
-        stored = known.public == args["public"] and known.staff == args["staff"]
+        stored = bool(known.public) and (known.public, known.staff) == (args["public"], args["staff"])
         yield from (args["fraction"], args["body"], *(("", "") if stored else (args["public"], args["staff"])))
 
     def _queue(self, write: Write) -> Sequence[Any]:

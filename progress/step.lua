@@ -7,7 +7,7 @@
 --
 -- KEYS     <prefix>:leases, then the records' hashes, <prefix>:task:<key>
 -- ARGV     lease (µs), lifetime (s), then for each record its seq as known, n, share, channel of the task's group ("" = not
---          known), and the texts fraction, body, public, staff; the last two are "" where they are as they were
+--          known), and the texts fraction, body, public, staff; the last two are "" where both are as they were
 -- returns  "<Redis time in µs>", and for each record " <seq> <watched_until> <listeners>": seq 0 = ask record.lua,
 --          listeners -1 = not known
 

@@ -5,14 +5,12 @@ A child may be held up by its own task, may be replaced after each task, may be 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
 from celery.worker import state
 
 from . import pool, publisher, result_backend, snapshot, terminating
-from .exceptions import ProgressError
 from .leases import Held, Reaper, keep
 from .options import options_of
 from .sending import EXEC
@@ -35,9 +33,10 @@ def _active() -> Iterator[Held]:
 
 
 def _is_tracked(task: Any) -> bool:
-    with contextlib.suppress(ProgressError):  # of its options; who runs the task says so
+    try:
         return options_of(task.name, task.run).track
-    return False
+    except Exception:  # noqa: BLE001 (whatever is wrong with the settings: without a sign of life it would be lost)
+        return True
 
 
 def _queues(consumer: Any) -> list[str]:
