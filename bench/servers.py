@@ -43,12 +43,14 @@ class OnDaphne(Measured):
 
 
 class OnUvicorn(Uvicorn, Measured):
-    """The same on uvicorn and uvloop, as its own extra `standard` has it."""
+    """The same on uvicorn and uvloop, as its own extra `standard` has it, with the options for crowds."""
 
     application = "bench.asgi:application"
+    pings = 60  # seconds between two of a connection
 
     def command(self) -> Sequence[str]:
-        return [*super().command(), "--backlog", "4096", "--loop", "uvloop", "--log-level", "warning"]
+        crowd = ("--backlog", "4096", "--ws-ping-interval", str(self.pings), "--ws-ping-timeout", "20")
+        return [*super().command(), *crowd, "--loop", "uvloop", "--log-level", "warning"]
 
 
 class Passing(Measured):
