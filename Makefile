@@ -82,7 +82,7 @@ variants: dev ## Every pool, layer, server, Python, Django and redis-py once
 matrix: dev ## All of these with each other; writes docs/supported.md
 	$(PY) -m tests.variants --all
 
-bench: bench-env ## Measure against all peers; 1 hour; writes docs/benchmarks.md
+bench: bench-env ## Measure against all peers; 1.5 hours; writes docs/benchmarks.md
 ifeq ($(ONLY),)
 	@missed=0; for part in bench.startup bench bench.task_cost; do \
 		$(BENCH) -m $$part || missed=1; done; exit $$missed

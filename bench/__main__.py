@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,8 @@ from . import compare, report, results
 from .scenarios import SCENARIOS
 
 REPETITIONS: Final = 5
+MEASURES: Final = (sys.executable, "-m", "bench")  # each scenario in a process of its own
+LEAVES: Final = 60.0  # seconds for that process to stop its servers
 
 
 def main() -> int:
@@ -23,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description=(__doc__ or "").split("\n")[0])
     known = f"all of them, if none is named: {', '.join(SCENARIOS)}"
     parser.add_argument("scenarios", nargs="*", choices=[*SCENARIOS, []], metavar="scenario", help=known)
-    parser.add_argument("--repetitions", type=int, default=0, help="what a scenario asks for, 5 as a rule")
+    parser.add_argument("--repetitions", type=int, default=0, help="a quick look: so many, only told")
     parser.add_argument("--compare", action="store_true", help="hold against the committed run; writes nothing")
     parser.add_argument("--render", action="store_true", help="measure nothing; write the page from the results")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)  # measure here, and keep it in that file
@@ -37,11 +40,14 @@ def main() -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="progress-bench-") as folder:
         # What was measured is kept at once: one scenario that fails, or Ctrl-C, costs only itself.
-        into = Path(folder) / "results.json" if options.compare else results.COMMITTED
+        look = options.compare or options.repetitions
+        into = Path(folder) / "results.json" if look else results.COMMITTED
         failed = [name for name in names if not _measured_apart(name, options.repetitions, into)]
         fresh = results.load(into)
     if options.compare:
         worse = compare.tell(results.load(), fresh)
+    elif options.repetitions:
+        worse = report.tell(fresh)
     else:
         worse = report.write(fresh, only=[name for name in names if name not in failed])
     if failed:
@@ -50,9 +56,22 @@ def main() -> int:
 
 
 def _measured_apart(name: str, repetitions: int, into: Path) -> bool:
-    """Measure in a process of its own, which inherits no other scenario's connections. False if that failed."""
-    again = [sys.executable, "-m", "bench", name, "--repetitions", str(repetitions), "--into", str(into)]
-    return subprocess.run(again, check=False).returncode == 0
+    """Measure in a process of its own, which inherits no other scenario's connections. False if that failed.
+
+    Whoever stops this stops that, which is given a minute to stop what it has started.
+    """
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
+    with subprocess.Popen([*MEASURES, name, "--repetitions", str(repetitions), "--into", str(into)]) as child:
+        try:
+            return child.wait() == 0
+        except SystemExit:  # of a Ctrl-C it knows
+            child.terminate()
+            raise
+        finally:
+            try:
+                child.wait(LEAVES)
+            except subprocess.TimeoutExpired:
+                child.kill()
 
 
 def _measure(name: str, repetitions: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from typing import Any
 
@@ -38,6 +39,13 @@ with suppress(ImportError):
 
     routes.append(path("celery-progress/<str:task_id>/", ProgressConsumer.as_asgi()))
 others = URLRouter(routes)
+
+if os.environ.get("BENCH_AUTHORIZE"):  # with a function of its own, whose calls are counted
+    from django.conf import settings
+
+    from bench.counting import authorize
+
+    settings.PROGRESS_AUTHORIZE = authorize  # it is read when it is used
 
 
 async def bare(_scope: dict[str, Any], receive: Any, send: Any) -> None:

@@ -21,7 +21,7 @@ Verdict = Literal["better", "same", "worse", "other machine"]
 def tell(committed: dict[str, Found], fresh: dict[str, Found]) -> int:
     """Print how `fresh` stands to `committed`, scenario by scenario.
 
-    1 if a bar that was kept is missed, a new one is missed, or the value of a bar got worse.
+    1 if the value of a bar got worse, or a bar that was kept is missed by every repetition, or a new one is missed.
     """
     failures: list[str] = []
     for name in in_order(fresh):
@@ -30,6 +30,8 @@ def tell(committed: dict[str, Found], fresh: dict[str, Found]) -> int:
             print("  was not measured before")
             continue
         before, now = committed[name], fresh[name]
+        for change in _versions(before["machine"], now["machine"]):
+            print(f"  {change}")
         same = same_machine(before["machine"], now["machine"])
         if not same:
             print(f"  another machine: {_machine(before)} then, {_machine(now)} now; absolute figures are not judged")
@@ -57,6 +59,14 @@ def judge(before: Sequence[float], now: Sequence[float], *, more_is_better: bool
 def same_machine(before: dict[str, Any], now: dict[str, Any]) -> bool:
     """True if absolute figures can be compared."""
     return all(before[each] == now[each] for each in SAME_MACHINE)
+
+
+def _versions(before: dict[str, Any], now: dict[str, Any]) -> Iterator[str]:
+    """Which versions are others."""
+    old, new = ({**each["packages"], "Redis": each["redis"]} for each in (before, now))
+    for name in sorted(old.keys() | new.keys()):
+        if old.get(name) != new.get(name):
+            yield f"{name} {old.get(name, 'not there')} then, {new.get(name, 'not there')} now"
 
 
 def _machine(found: Found) -> str:
@@ -91,7 +101,7 @@ def _bars(before: Found, now: Found, same: bool) -> Iterator[tuple[str, bool]]:
         comparable = same or bar["unit"] == "×"
         more = bar["sense"] == "at least"
         verdict = judge(old["values"], bar["values"], more_is_better=more) if comparable else "other machine"
-        lost = kept(old) and not kept(bar)
+        lost = kept(old) and not any(kept({**bar, "values": [value]}) for value in bar["values"])
         yield _line(text, old["values"], bar["values"], bar["unit"], verdict), lost or verdict == "worse"
     for text in known:
         yield f"bar gone: {text}", False

@@ -39,7 +39,8 @@ class Column:
 class Bar:
     """What has to be reached. `values` are ratios of pairs of one repetition, or plain figures; the median counts.
 
-    `unit` is "×" for a ratio. With `why` a missed bar says what the limit is made of.
+    `unit` is "×" for a ratio. With `why` a missed bar says what the limit is made of, with `near` how far it is from
+    that: a sentence with figures of the same run.
     """
 
     text: str
@@ -48,12 +49,7 @@ class Bar:
     sense: Literal["at most", "at least"] = "at most"
     unit: str = "×"
     why: str = ""
-
-    @property
-    def kept(self) -> bool:
-        """True if the median is within the limit."""
-        median = statistics.median(self.values)
-        return median <= self.limit if self.sense == "at most" else median >= self.limit
+    near: str = ""
 
 
 @dataclass(slots=True)
@@ -66,6 +62,7 @@ class Outcome:
     rows: Rows
     bars: list[Bar]
     plot: str = ""  # the name of the column that the picture shows; "" = no picture
+    ours: list[str] = field(default_factory=list)  # the sides that are ours; none named = all of them
     missing: dict[str, str] = field(default_factory=dict)  # side → why it could not take part
     notes: list[str] = field(default_factory=list)  # what else was seen: limits, profiles, what the figure is not
 
@@ -74,6 +71,11 @@ def paired(rows: Rows, column: str, ours: str, theirs: str) -> Values:
     """`ours` divided by `theirs`, repetition by repetition."""
     pairs = zip(rows[ours][column], rows[theirs][column], strict=True)
     return [one / other for one, other in pairs]
+
+
+def times(rows: Rows, column: str, ours: str, theirs: str) -> str:
+    """The median of `paired`, as words of a sentence: "1.31 × theirs"."""
+    return f"{statistics.median(paired(rows, column, ours, theirs)):.2f} × {theirs}"
 
 
 def transposed(repetitions: Sequence[Mapping[str, float]]) -> dict[str, Values]:

@@ -117,6 +117,7 @@ def paced_celery_progress(self: Task, pace: dict[str, Any]) -> None:
 # --- Work that fills a core --------------------------------------------------------------------------------
 
 AFTERWARDS = 0.25  # seconds at rest, in which the publisher says the last of what was reported
+Used = tuple[float, float]  # CPU (s): of the task's thread, and of all other threads of its process
 
 
 def compute(spins: int) -> int:
@@ -131,32 +132,43 @@ def compute(spins: int) -> int:
 @progress.options(track=False)
 def computes_untracked(steps: int, spins: int) -> float:
     """Computes in so many steps, and nothing for us; returns the CPU that its whole process used meanwhile (s)."""
-    return _computed(range(steps), steps, spins)
+    return sum(_computed(range(steps), steps, spins))
 
 
 @shared_task
 @progress.options(unit="steps")
-def computes_by_turns(steps: int, spins: int, turns: int) -> tuple[float, float]:
+def computes_by_turns(steps: int, spins: int, turns: int) -> tuple[list[tuple[Used, Used]], float]:
     """Computes in so many steps, each reported, and in as many that are not, in turns that take turns.
 
-    Returns the CPU that its whole process used in those with reports, and in those without (s).
+    Returns what each turn with reports has used, beside what the turn without has that was next to it; and what the
+    other threads have used from the first turn to the end of a rest after the last (s of CPU).
     """
     reported, bare = iter(progress.track(range(steps))), iter(range(steps))
-    used = {True: 0.0, False: 0.0}
+    found = []
+    _, before = _used()
     for turn in range(turns):
+        used: dict[bool, Used] = {}
         for reports in (True, False) if turn % 2 else (False, True):
-            used[reports] += _computed(reported if reports else bare, steps // turns, spins)
-    for _ in reported:  # its last word
+            used[reports] = _computed(reported if reports else bare, steps // turns, spins)
+        found.append((used[True], used[False]))
+    for _step in reported:  # its last word
         raise RuntimeError(f"{steps} steps cannot be parted into {turns} equal turns.")
-    return used[True], used[False]
+    time.sleep(AFTERWARDS)
+    _, after = _used()
+    return found, after - before
 
 
-def _computed(steps: Iterable[int], number: int, spins: int) -> float:
-    began = time.process_time()
+def _computed(steps: Iterable[int], number: int, spins: int) -> Used:
+    own, others = _used()
     for _ in islice(steps, number):
         compute(spins)
-    time.sleep(AFTERWARDS)
-    return time.process_time() - began
+    own_after, others_after = _used()
+    return own_after - own, others_after - others
+
+
+def _used() -> Used:
+    own = time.thread_time()
+    return own, time.process_time() - own
 
 
 @shared_task

@@ -15,7 +15,8 @@ from typing import Any, Final
 from project.redis_server import find_redis
 
 PACKAGES: Final = (
-    *("Django", "channels", "channels-redis", "redis", "celery", "daphne", "autobahn", "uvicorn", "uvloop"),
+    *("Django", "asgiref", "channels", "channels-redis", "redis", "hiredis", "celery"),
+    *("daphne", "Twisted", "autobahn", "uvicorn", "uvloop", "httptools"),
     *("celery-progress", "tqdm", "websockets", "picows", "django-eventstream"),
 )
 
@@ -27,6 +28,7 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "cpu": _cpu(),
         "cores": os.cpu_count(),
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB",
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "redis": find_redis().label,
         "nginx": nginx_version(),

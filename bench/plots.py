@@ -18,8 +18,6 @@ from .results import ROOT, Found
 FOLDER: Final = ROOT / "docs" / "img" / "bench"
 LOGARITHMIC: Final = 30.0  # times between the least and the most, from which a linear axis would hide the least
 WIDTH: Final = 8.0  # inches, of 72 units
-# A side is ours if its name says so, or is a call of ours; where no side is, all of them are.
-OURS: Final = re.compile(r"\b(ours|this project|tracked)\b|`(progress|reporter)\.", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,20 +60,19 @@ def picture(found: Found, theme: Theme, file: Path) -> None:
     fixed = {"svg.fonttype": "none", "svg.hashsalt": "bench", "font.sans-serif": ["DejaVu Sans"], "font.size": 10}
     with mpl.rc_context(fixed):
         figure = Figure(figsize=(WIDTH, 0.75 + 0.36 * len(sides)), layout="constrained")
-        _bars(figure.add_subplot(), sides, column, theme)
+        _bars(figure.add_subplot(), sides, set(found.get("ours") or sides), column, theme)
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     lines = [line.rstrip() for line in file.read_text().splitlines()]
     file.write_text("\n".join(lines) + "\n")
 
 
-def _bars(axes: Any, sides: dict[str, Spread], column: dict[str, Any], theme: Theme) -> None:
+def _bars(axes: Any, sides: dict[str, Spread], ours: set[str], column: dict[str, Any], theme: Theme) -> None:
     names = [_plain(side) for side in sides]
     medians = [spread.median for spread in sides.values()]
     around = [
         [spread.median - spread.low for spread in sides.values()],
         [spread.high - spread.median for spread in sides.values()],
     ]
-    ours = {side for side in sides if OURS.search(side)} or set(sides)
     colours = [theme.ours if side in ours else theme.theirs for side in sides]
     whiskers = {"ecolor": theme.text, "elinewidth": 1, "capsize": 3}
     bars = axes.barh(names, medians, xerr=around, color=colours, height=0.62, error_kw=whiskers)
@@ -103,4 +100,4 @@ def _bars(axes: Any, sides: dict[str, Spread], column: dict[str, Any], theme: Th
 
 def _plain(markdown: str) -> str:
     """A name without its mark-up, narrow enough to stand beside a bar."""
-    return textwrap.fill(re.sub(r"[`*]", "", markdown), 36)
+    return textwrap.fill(re.sub(r"[`*]", "", markdown), 40)

@@ -17,15 +17,16 @@ PAGE: Final = ROOT / "docs" / "benchmarks.md"
 HEAD: Final = """# Benchmarks
 
 Written by `make bench` from `bench/results.json`; `bench/README.md` says how it is measured, and what each scenario
-is for. Run it on your own machine: all of it takes about an hour, `make bench ONLY="fanout latency"` is some of it,
-and `make bench-compare` holds a run against this one.
+is for. Run it on your own machine: {all}`make bench ONLY="fanout latency"` is some of it, and `make bench-compare`
+holds a run against this one.
 
-- All sides of a scenario take turns within one run, and who begins changes. A figure is the median of the
-  repetitions, with the lowest and the highest behind it.
+- All sides of a scenario take turns within one run, and who begins changes, where it does not say otherwise. A figure
+  is the median of the repetitions, with the lowest and the highest behind it.
 - Absolute figures move with the machine. Ratios are what to compare: they are taken pair by pair, each repetition
   against the same one of the other side, and the bars are about their median.
 - Every server is one process. Its CPU is user and system time of that process alone, from `/proc`. Everything talks
-  over loopback.
+  over loopback. Daphne and uvicorn are started as [running.md](running.md#when-everybody-comes-back-at-once) has it
+  for crowds; the channel layer is that of `channels_redis.pubsub`.
 - The pictures show the same medians, with whiskers from the lowest to the highest; ours are green."""
 DIGITS: Final = 3  # that mean something
 
@@ -34,10 +35,14 @@ def write(found: dict[str, Found], only: Sequence[str] | None = None) -> int:
     """Write the page and its pictures. Prints what `only` names; 1 if one of those misses a bar."""
     PAGE.write_text(page(found))
     _draw(found)
-    told = [name for name in in_order(found) if name in (only or ())]
-    for name in told:
+    return tell({name: found[name] for name in found if name in (only or ())})
+
+
+def tell(found: dict[str, Found]) -> int:
+    """Print what was found; 1 if a bar is missed."""
+    for name in in_order(found):
         print(section(name, found[name]))
-    return int(any(not kept(bar) for name in told for bar in found[name]["bars"]))
+    return int(any(not kept(bar) for each in found.values() for bar in each["bars"]))
 
 
 def _draw(found: dict[str, Found]) -> None:
@@ -53,9 +58,11 @@ def page(found: dict[str, Found]) -> str:
     """The whole page. The same results give the same text."""
     names = in_order(found)
     if not names:
-        return f"{HEAD}\n\nNothing was measured yet.\n"
+        return f"{HEAD.format(all='')}\n\nNothing was measured yet.\n"
     shared = _one({_versions(found[name]["machine"]) for name in names})
-    head = [HEAD, *([f"- {_dates(found)}\n{shared}"] if shared else [f"- {_dates(found)}"])]
+    together = _minutes(sum(each["seconds"] for each in found.values()))
+    top = HEAD.format(all=f"all of it takes {together}, ")
+    head = [top, *([f"- {_dates(found)}\n{shared}"] if shared else [f"- {_dates(found)}"])]
     parts = ["\n".join(head), _bars(found), *(section(name, found[name], alone=not shared) for name in names)]
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -105,8 +112,9 @@ def _bars(found: dict[str, Found]) -> str:
             scenario = "" if number else f"[{title}](#{anchor(title)})"
             lines.append(_row([scenario, bar["text"], *_limit_and_reached(bar), _word(bar)]))
             if not kept(bar):
-                why = inspect.cleandoc(bar["why"]) or "Not explained yet."
-                missed.append(f"- {title}, {bar['text']}: {_sentence(why)}")
+                why = " ".join(bar["why"].split()) or "Not explained yet."
+                near = f" How near: {_sentence(' '.join(bar['near'].split()))}" if bar.get("near") else ""
+                missed.append(f"- {title}, {bar['text']}: {_sentence(why)}{near}")
     if missed:
         lines += ["", "What is missed, and what the limit is made of:", "", *missed]
     return "\n".join(lines)
@@ -121,9 +129,11 @@ def _verdicts(bars: Sequence[Found]) -> str:
 
 
 def _limit_and_reached(bar: Found) -> list[str]:
-    limit = bar["limit"]
+    limit, median = bar["limit"], Spread.of(bar["values"]).median
     shown = f"{limit:,.0f}" if limit == int(limit) else f"{limit:.{DIGITS}g}"
-    return [f"{bar['sense']} {shown} {bar['unit']}".strip(), spread(bar["values"], bar["unit"])]
+    # A digit more where the rounded figure would not show on which side of the limit it is.
+    digits = DIGITS + (short(median) == short(limit) and median != limit)
+    return [f"{bar['sense']} {shown} {bar['unit']}".strip(), spread(bar["values"], bar["unit"], digits)]
 
 
 def _word(bar: Found) -> str:
@@ -146,22 +156,22 @@ def heading(column: dict[str, Any]) -> str:
     return f"{column['name']}, {column['unit']}" if column["unit"] else str(column["name"])
 
 
-def spread(values: Sequence[float], unit: str = "") -> str:
+def spread(values: Sequence[float], unit: str = "", digits: int = DIGITS) -> str:
     """The median, with the lowest and the highest behind it where they differ from it."""
     if not values:
         return "–"
     found = Spread.of(values)
-    low, median, high = short(found.low), short(found.median), short(found.high)
+    low, median, high = (short(value, digits) for value in (found.low, found.median, found.high))
     around = "" if low == median == high else f" ({low} … {high})"
     return f"{median} {unit}".strip() + around
 
 
-def short(value: float) -> str:
-    """Three digits that mean something."""
+def short(value: float, digits: int = DIGITS) -> str:
+    """Three digits that mean something, or as many as are asked for."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g}"
-    rounded = float(f"{value:.{DIGITS}g}")
-    decimals = DIGITS - 1 - math.floor(math.log10(abs(rounded)))
+    rounded = float(f"{value:.{digits}g}")
+    decimals = digits - 1 - math.floor(math.log10(abs(rounded)))
     return f"{rounded:,.{max(decimals, 0)}f}"
 
 
@@ -193,10 +203,14 @@ def _versions(machine: dict[str, Any]) -> str:
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     nginx = f", nginx {machine['nginx']}" if machine["nginx"] else ""
     return (
-        f"- {machine['system']}, {machine['cores']} cores ({machine['cpu']})\n"
+        f"- {machine['system']}, {machine['cores']} cores ({machine['cpu']}){_memory(machine)}\n"
         f"- {machine['python']}, {machine['redis']} on loopback{nginx}\n"
         f"- {packages}"
     )
+
+
+def _memory(machine: dict[str, Any]) -> str:
+    return f", {machine['memory']}" if "memory" in machine else ""
 
 
 def _dates(found: dict[str, Found]) -> str:

@@ -20,6 +20,7 @@ from .figures import Rows, transposed
 
 TICKS = os.sysconf("SC_CLK_TCK")  # per second, the unit of /proc/<pid>/stat
 PREFIX = "bench"
+KEPT = ("PATH", "HOME", "LANG", "TMPDIR")  # of who asks: a setting of his must not change what is measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,8 @@ def rig(repetitions: int) -> Iterator[Rig]:
             "SECRET_KEY": os.urandom(20).hex(),
             "LOG_LEVEL": "WARNING",
         }
+        for name in os.environ.keys() - {*KEPT}:
+            del os.environ[name]
         os.environ.update(own)
         import django
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import time
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
@@ -13,6 +11,7 @@ from functools import partial
 import progress
 from bench.crowd import Crowd, Sighting
 from bench.figures import Bar, Column, Outcome
+from bench.lateness import lateness, percentile
 from bench.rig import Rig
 from bench.senders import Senders, Step
 from bench.servers import Measured, OnDaphne, OnUvicorn, site
@@ -91,43 +90,31 @@ def _once(rig: Rig, crowd: Crowd, server: Measured, interval: float | None = Non
         time.sleep(LAST_WITHIN)
         sightings = crowd.notes()
         crowd.close()
-    late = lateness(steps, sightings, {number: ids[number % len(ids)] for number in range(len(ids) * WATCHERS)})
-    late.sort()
-    behind = sorted(step.at - step.due for step in steps)
+    late = _late(steps, sightings, {number: ids[number % len(ids)] for number in range(len(ids) * WATCHERS)})
     return {
-        "p50": late[len(late) // 2] / 1e6,
-        "p99": _p99(late) / 1e6,
+        "p50": percentile(late, 50) / 1e6,
+        "p99": percentile(late, 99) / 1e6,
         "delivered": len(sightings) / SECONDS,
         "server CPU": 100 * used,
-        "senders late, p99": _p99(behind) / 1e6,
+        "senders late, p99": percentile((step.at - step.due for step in steps), 99) / 1e6,
     }
 
 
-def lateness(steps: Iterable[Step], sightings: Iterable[Sighting], sockets: Mapping[int, str]) -> list[int]:
+def _late(steps: Iterable[Step], sightings: Iterable[Sighting], sockets: Mapping[int, str]) -> list[int]:
     """ns from when each step was due until each watcher of its task was shown it, or a newer one.
 
     `sockets` says which task each socket watches. Raises if a watcher was never shown the last step of its task.
     """
-    shown: dict[int, tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))  # by socket: steps, and when
+    shown: dict[int, list[Sighting]] = defaultdict(list)
     for sighting in sightings:
-        reached, at = shown[sighting.socket]
-        if sighting.current > (reached[-1] if reached else 0):
-            reached.append(sighting.current)
-            at.append(sighting.at)
+        shown[sighting.socket].append(sighting)
     due: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for step in steps:
         due[step.task].append((step.current, step.due))
     counted_from = min(at for each in due.values() for _, at in each) + int(WARM_UP * 1e9)
-    found = []
-    for socket, task in sockets.items():
-        reached, at = shown[socket]
-        if not reached or reached[-1] < due[task][-1][0]:
-            raise RuntimeError(f"Watcher {socket} was not shown the last step of {task}.")
-        found += [
-            at[bisect_left(reached, current)] - moment for current, moment in due[task] if moment >= counted_from
-        ]
-    return found
-
-
-def _p99(values: list[int]) -> int:
-    return values[math.ceil(0.99 * len(values)) - 1]
+    counted = {task: [step for step in each if step[1] >= counted_from] for task, each in due.items()}
+    return [
+        late
+        for socket, task in sockets.items()
+        for late in lateness(counted[task], shown[socket], of=f"{task} at watcher {socket}")
+    ]

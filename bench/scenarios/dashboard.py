@@ -5,10 +5,9 @@ Everybody watches all tasks. The tutorial's consumer is tried at the scale that 
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -16,9 +15,11 @@ from typing import Any, Final
 
 from bench.crowd import Crowd, Sighting
 from bench.figures import Bar, Column, Outcome, paired
+from bench.lateness import lateness, percentile, rising
 from bench.rig import Rig, wait_until_quiet
 from bench.senders import Senders, Step
 from bench.servers import Measured, OnDaphne, OnUvicorn, site
+from progress.outbox import FRAME_BYTES
 
 RATE: Final = 5.0  # steps of each task per second
 EVERY: Final = 250  # ms between two frames, as our page asks for
@@ -26,7 +27,8 @@ PROCESSES: Final = 2  # in which the tasks run
 SETTLE: Final = 2.0  # seconds after the last step; what is not shown by then never will be
 TUTORIAL_DAPHNE, TUTORIAL_UVICORN = "Channels tutorial, Daphne", "Channels tutorial, uvicorn"
 OURS_DAPHNE, OURS_UVICORN = "this project, Daphne", "this project, uvicorn"
-COST, CORE, SEEN, FRAMES, BEHIND, WORST = "CPU", "core", "seen", "frames", "behind", "behind at most"
+COST, CORE, SEEN, FRAMES, SIZE = "CPU", "core", "seen", "frames", "size"
+BEHIND, WORST = "behind", "behind at most"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +46,20 @@ TUTORIALS: Final = Size(watchers=10, tasks=40, seconds=6, sample=1)
 
 HOW: Final = f"""
 {OURS.watchers} WebSockets watch {OURS.tasks} running tasks each, which take {RATE:g} steps a second each, evenly
-spread, for {OURS.seconds:g} s: {OURS.watchers * OURS.tasks * RATE:,.0f} things to see per second. They ask for a
-frame every {EVERY} ms at most, as our page does; it has the newest of every task that went on since the last. The
-tutorial's consumer has one socket per bar: {TUTORIALS.watchers} watchers × {TUTORIALS.tasks} tasks × {RATE:g} steps a
-second, for {TUTORIALS.seconds:g} s, which is about half of all that it can deliver.
+spread, for {OURS.seconds:g} s: {OURS.watchers * OURS.tasks * RATE:,.0f} things to see per second. They ask to
+hear every {EVERY} ms at most, as our page does; then comes the newest of every task that went on since. That is one
+moment, but more than one frame: with the snapshot that fills {FRAME_BYTES // 1024} KB a frame ends, and the next
+follows at once (`progress/outbox.py`). The tutorial's consumer has one socket per bar: {TUTORIALS.watchers} watchers
+× {TUTORIALS.tasks} tasks × {RATE:g} steps a second, for {TUTORIALS.seconds:g} s, which is about half of all that it
+can deliver.
 
 The tasks run in {PROCESSES} processes with the real publisher and note when they take each step. A figure of CPU is
 the time, user and system, of the one server process from the first step to {SETTLE:g} s after the last, divided by
-the snapshots that have come to all watchers; a step that was overtaken on its way is nobody's snapshot. Behind is,
-for each step and each watcher that is looked at (every {OURS.sample}th of ours), the time from before `advance()`
-until that step or a later one has come. It is checked that the last step of every task has come to each of them.
+the snapshots that have come to all watchers; a step that was overtaken on its way is nobody's snapshot, and what says
+a step again that was shown already is none. What is told per second, and the share of a core, is of the time in which
+the tasks took their steps. Behind is, for each step and each watcher that is looked at (every {OURS.sample}th of
+ours), the time from before `advance()` until that step or a later one has come. It is checked that the last step of
+every task has come to each of them.
 """
 
 
@@ -74,9 +80,10 @@ def measure(rig: Rig) -> Outcome:
         how=HOW,
         columns=[
             Column(COST, "µs", "server CPU per snapshot that a watcher has seen"),
-            Column(CORE, "%", "server CPU, of one core"),
-            Column(SEEN, "1/s", "snapshots that came to watchers", more_is_better=True),
-            Column(FRAMES, "1/s", "frames that they came in"),
+            Column(CORE, "%", "server CPU, of one core, while the tasks take steps"),
+            Column(SEEN, "1/s", "snapshots with a newer step that came to watchers", more_is_better=True),
+            Column(FRAMES, "1/s", "frames that they came in, of all watchers"),
+            Column(SIZE, "KB", "of a frame, on average"),
             Column(BEHIND, "ms", "median time from a step until a watcher sees it or a later one"),
             Column(WORST, "ms", "the longest such time"),
         ],
@@ -86,6 +93,7 @@ def measure(rig: Rig) -> Outcome:
             *(Bar(f"every bar {on}", rows[side][WORST], 500, unit="ms") for on, (side, _) in ours.items()),
         ],
         plot=COST,
+        ours=[OURS_DAPHNE, OURS_UVICORN],
     )
 
 
@@ -127,44 +135,54 @@ def _wishes(workers: Sequence[Senders]) -> list[dict[str, Any]]:
 def _watch(crowd: Crowd, server: Measured, workers: Sequence[Senders], size: Size) -> dict[str, float]:
     """Let the tasks run, and look at what was seen of them."""
     crowd.take_notes(sample=size.sample)
-    before, cpu = crowd.count(), server.cpu
+    before, cpu, began = crowd.count(), server.cpu, time.monotonic()
     for worker in workers:
         worker.go()
     steps = [step for worker in workers for step in worker.steps()]
+    # Per second is what came until here: the rest time is there for what is late, and is no part of any rate.
+    seconds, ended, running = time.monotonic() - began, time.monotonic_ns(), server.cpu - cpu
+    during = crowd.count()
     time.sleep(SETTLE)
-    after, cpu = crowd.count(), server.cpu - cpu
-    seen = after["items"] - before["items"]
-    behind = _behind(steps, crowd.notes(), size)
+    used = server.cpu - cpu
+    shown = _shown(crowd.notes(), steps, size)
+    newer = [rising(each) for each in shown.values()]
+    everybody = size.watchers / _looked_at(size)  # to one that was looked at
+    frames = during["frames"] - before["frames"]
+    behind = _behind(steps, shown)
     return {
-        COST: cpu / seen * 1e6,
-        CORE: cpu / size.seconds * 100,
-        SEEN: seen / size.seconds,
-        FRAMES: (after["frames"] - before["frames"]) / size.seconds,
-        BEHIND: statistics.median(behind),
-        WORST: max(behind),
+        COST: used / (sum(map(len, newer)) * everybody) * 1e6,
+        CORE: running / seconds * 100,
+        SEEN: sum(sighting.at <= ended for each in newer for sighting in each) * everybody / seconds,
+        FRAMES: frames / seconds,
+        SIZE: (during["bytes"] - before["bytes"]) / frames / 1000,
+        BEHIND: percentile(behind, 50) / 1e6,
+        WORST: max(behind) / 1e6,
     }
 
 
-def _behind(steps: Sequence[Step], sightings: Sequence[Sighting], size: Size) -> list[float]:
-    """ms from each step until each watcher that is looked at has seen it, or a later one of its task."""
-    taken: dict[str, list[Step]] = defaultdict(list)
-    for step in steps:
-        taken[step.task].append(step)
-    seen: dict[tuple[int, str], list[Sighting]] = defaultdict(list)
+def _looked_at(size: Size) -> int:
+    """Watchers whose notes are looked at."""
+    return -(-size.watchers // size.sample)
+
+
+def _shown(sightings: Sequence[Sighting], steps: Sequence[Step], size: Size) -> dict[tuple[int, str], list[Sighting]]:
+    """What came of each task to each socket that is looked at. Raises if any of these bars has not moved at all."""
+    shown: dict[tuple[int, str], list[Sighting]] = defaultdict(list)
     for sighting in sightings:
-        seen[sighting.socket, sighting.task].append(sighting)
-    expected = len(taken) * -(-size.watchers // size.sample)
-    if len(seen) != expected:
-        raise RuntimeError(f"{expected} bars were to be looked at, {len(seen)} have moved.")
-    return [late for (_, task), shown in seen.items() for late in _late(taken[task], shown)]
+        shown[sighting.socket, sighting.task].append(sighting)
+    expected = len({step.task for step in steps}) * _looked_at(size)
+    if len(shown) != expected:
+        raise RuntimeError(f"{expected} bars were to be looked at, {len(shown)} have moved.")
+    return shown
 
 
-def _late(steps: Sequence[Step], shown: Sequence[Sighting]) -> Iterator[float]:
-    """The same for one task and one watcher."""
-    position = 0
+def _behind(steps: Sequence[Step], shown: Mapping[tuple[int, str], Sequence[Sighting]]) -> list[int]:
+    """ns from each step until each watcher that is looked at has seen it, or a later one of its task."""
+    taken: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for step in steps:
-        while position < len(shown) and shown[position].current < step.current:
-            position += 1
-        if position == len(shown):
-            raise RuntimeError(f"Step {step.current} of {step.task} was never shown.")
-        yield (shown[position].at - step.at) / 1e6
+        taken[step.task].append((step.current, step.at))
+    return [
+        late
+        for (socket, task), sightings in shown.items()
+        for late in lateness(taken[task], sightings, of=f"{task} at watcher {socket}")
+    ]

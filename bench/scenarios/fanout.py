@@ -6,7 +6,6 @@ to deliver every step to every watcher.
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import statistics
 import time
@@ -19,7 +18,7 @@ from typing import Any, Final
 from django.test import override_settings
 
 from bench.crowd import Crowd
-from bench.figures import Bar, Column, Outcome, Rows, paired
+from bench.figures import Bar, Column, Outcome, Rows, paired, times
 from bench.peers import nchan
 from bench.rig import Rig, wait_until_quiet
 from bench.running_task import running_task
@@ -44,7 +43,8 @@ FLOOR = "uvicorn's transports alone"
 WHY = """\
 One write into each transport, with nothing of ours around it, is the limit on uvicorn: {floor:.2f} × nchan in this
 run. What ours does beside is to ask of each reader whether anything is in the way: closed, slow, still to be sent
-something else, its right to this run of the task."""
+something else, its right to this run of the task. [Decision 11](decisions/0011-one-call-per-reader.md) has the
+profile."""
 
 
 @dataclass(slots=True)
@@ -75,6 +75,7 @@ def measure(rig: Rig) -> Outcome:
         rows=rows,
         bars=_bars(rows),
         plot=FULL,
+        ours=[OURS_DAPHNE, OURS_UVICORN],
         missing=missing,
     )
 
@@ -106,7 +107,11 @@ def _bars(rows: Rows) -> list[Bar]:
     if NCHAN in rows:
         why = WHY.format(floor=statistics.median(paired(rows, FULL, FLOOR, NCHAN)))
         bars += [
-            Bar(f"{ours} against nchan, {FULL}", paired(rows, FULL, ours, NCHAN), limit, why=why)
+            Bar(
+                *(f"{ours} against nchan, {FULL}", paired(rows, FULL, ours, NCHAN), limit),
+                why=why,
+                near=f"{times(rows, FULL, ours, FLOOR)}.",
+            )
             for ours, limit in ((OURS_UVICORN, 1.2), (OURS_DAPHNE, 1.5))
         ]
     return bars
@@ -132,8 +137,6 @@ def _sides(rig: Rig) -> tuple[dict[str, Side], dict[str, str]]:
     missing = {}
     if nchan.found() is None:
         missing[NCHAN] = "nginx with nchan is not installed (Debian: libnginx-mod-nchan)"
-    if importlib.util.find_spec("websockets") is None:
-        missing[WEBSOCKETS] = "the package websockets is not installed"
     return {name: side for name, side in sides.items() if name not in missing}, missing
 
 

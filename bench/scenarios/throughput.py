@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from bench.figures import Bar, Column, Outcome, paired
+from bench.figures import Bar, Column, Outcome, Rows, paired, times
 from bench.rig import PREFIX, Rig, cpu_of
 from tests.processes import Worker
 
@@ -30,10 +30,10 @@ FLOOR = "not tracked, two questions"
 HOW = """\
 Through the worker: {tasks:,} tasks that do nothing wait in a queue; then a prefork worker with {concurrency}
 processes is told to take from it. The time from the first end of a task to the last counts, as the result backend
-dates them; a tracked task has not ended before its record says so. One worker, its processes warm, takes both kinds
-in turn: tasks that are tracked, and tasks with `track=False`, which is what a site would say of such tasks. It runs
-the shipped settings and logs at INFO, as `make run` starts it. Nobody watches. Its CPU is that of all its
-processes.
+dates them; a tracked task has not ended before its record says so. One worker, its processes warm, takes three
+kinds in turn: tasks that are tracked; tasks with `track=False`, which is what a site would say of such tasks; and the
+floor. It runs the shipped settings and logs at INFO, as `make run` starts it. Nobody watches. Its CPU is that of all
+its processes.
 
 The floor is not tracked either, but asks Redis the shortest question there is (`PING`, by redis-py) before it is sent
 and once more where its body is: whoever wants to know of a task before its worker does, and wants it not to run when
@@ -47,11 +47,15 @@ succeeded, and that every record says so.
 """
 
 WHY = """\
-The record is written before the message, so a call makes one more round trip to Redis; a call without it is little
-more than one. The rest is putting together what is said of the task."""
+The record is written before the message, so that a call waits for Redis once more, as the floor does. Beyond the
+floor is putting together what is said of the task, with the publisher's CPU beside it. [Decision
+10](decisions/0010-what-a-write-costs.md) has what each write costs whom."""
 WHY_WORKER = """\
-A task of no work lives for less than a millisecond, in which it is asked after once and written of once, by a thread
-beside it that shares its lock and its core."""
+Before the body of a tracked task Redis is asked whether it was cancelled, as the floor asks. Beyond the floor is what
+is said of the task, which a thread beside it, under the same lock of Python's, puts into its record."""
+NEAR = """\
+It reaches {ratio}, which is the floor: that asks Redis and does nothing else. A {one} takes {ours:,.0f} µs of CPU,
+and {floor:,.0f} at the floor (medians)."""
 
 NOTE = """\
 The floor, two questions to Redis and nothing else, reaches {worker:.2f} × of the worker's throughput and
@@ -85,12 +89,33 @@ def measure(rig: Rig) -> Outcome:
         ],
         rows,
         [
-            Bar("throughput of the worker, tracked against not tracked", through, 0.8, "at least", why=WHY_WORKER),
-            Bar("`.delay()`, tracked against not tracked", sent, 0.8, "at least", why=WHY),
+            Bar(
+                "throughput of the worker, tracked against not tracked",
+                through,
+                0.8,
+                "at least",
+                why=WHY_WORKER,
+                near=_near(rows, "worker", "worker CPU", "task"),
+            ),
+            Bar(
+                "`.delay()`, tracked against not tracked",
+                sent,
+                0.8,
+                "at least",
+                why=WHY,
+                near=_near(rows, "delay", "sender CPU", "call"),
+            ),
         ],
         plot="worker",
+        ours=[TRACKED],
         notes=[NOTE.format(**nearest)],
     )
+
+
+def _near(rows: Rows, column: str, cpu: str, one: str) -> str:
+    """How near to the floor of the same run."""
+    ours, floor = (statistics.median(rows[side][cpu]) for side in (TRACKED, FLOOR))
+    return NEAR.format(ratio=times(rows, column, TRACKED, FLOOR), one=one, ours=ours, floor=floor)
 
 
 @contextmanager

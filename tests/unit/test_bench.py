@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import re
+import signal
+import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -68,10 +71,10 @@ def test_a_spread_is_median_lowest_and_highest() -> None:
 
 def test_the_median_decides_whether_a_bar_is_kept() -> None:
     """In both senses, and a value at the limit keeps it."""
-    assert Bar("cheap", [0.4, 0.5, 0.9], limit=0.5).kept
-    assert not Bar("cheap", [0.4, 0.6, 0.7], limit=0.5).kept
-    assert Bar("quick", [0.1, 0.8, 0.9], limit=0.8, sense="at least").kept
-    assert not Bar("quick", [0.1, 0.7, 0.9], limit=0.8, sense="at least").kept
+    assert report.kept(asdict(Bar("cheap", [0.4, 0.5, 0.9], limit=0.5)))
+    assert not report.kept(asdict(Bar("cheap", [0.4, 0.6, 0.7], limit=0.5)))
+    assert report.kept(asdict(Bar("quick", [0.1, 0.8, 0.9], limit=0.8, sense="at least")))
+    assert not report.kept(asdict(Bar("quick", [0.1, 0.7, 0.9], limit=0.8, sense="at least")))
 
 
 # --- The page ----------------------------------------------------------------------------------------------
@@ -117,8 +120,9 @@ def test_a_side_that_could_not_take_part_is_named() -> None:
 def test_a_missed_bar_says_what_the_limit_is_made_of() -> None:
     """The reason stands where the bars are; a kept bar needs none."""
     found = outcome(limit=0.1)
-    found["bars"][0]["why"] = "It is all system calls."
-    assert "What it costs, cost, ours against the other: It is all system calls." in report.page({"fanout": found})
+    found["bars"][0] |= {"why": "It is all\nsystem calls.", "near": "1.31 × the floor."}
+    told = "What it costs, cost, ours against the other: It is all system calls. How near: 1.31 × the floor."
+    assert told in report.page({"fanout": found})
     found["bars"][0]["limit"] = 0.5
     assert "It is all system calls." not in report.page({"fanout": found})
 
@@ -131,6 +135,14 @@ def test_a_cell_is_the_median_with_lowest_and_highest() -> None:
     assert "| | cost, µs | delivered, per s |" in text
     assert "| ours | 2.00 (1.80 … 2.20) | 100 (90.0 … 110) |" in text
     assert "| third | 5.00 | – |" in text
+
+
+@pytest.mark.parametrize(("value", "shown"), [(1.2, "1.20"), (1.202, "1.202"), (1.31, "1.31")])
+def test_a_rounded_figure_shows_on_which_side_of_the_bar_it_is(value: float, shown: str) -> None:
+    """With one digit more where three would look like the limit itself."""
+    found = outcome()
+    found["bars"] = [asdict(Bar("near", [value], limit=1.2))]
+    assert f"near: {shown} ×; the bar is at most 1.2 ×" in report.section("fanout", found)
 
 
 def test_the_machine_is_told_once_if_it_was_the_same() -> None:
@@ -183,10 +195,22 @@ def test_the_same_run_is_no_worse(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_bar_that_was_kept_and_is_missed_is_an_error() -> None:
-    """A bar that was missed before and is no worse is not."""
+    """One that was missed before and is no worse is not, nor one whose limit lies within the spread."""
     assert compare.tell({"fanout": outcome()}, {"fanout": outcome(ours=6.0)}) == 1
     missed = {"fanout": outcome(limit=0.1)}
     assert compare.tell(missed, missed) == 0
+    kept, now = outcome(limit=0.2), outcome(limit=0.2)
+    now["bars"][0]["values"] = [0.19, 0.21, 0.22]
+    assert compare.tell({"fanout": kept}, {"fanout": now}) == 0
+
+
+def test_versions_that_differ_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """What got worse may be theirs."""
+    other = {**MACHINE, "packages": {"Django": "6.0", "redis": "9"}}
+    compare.tell({"fanout": outcome()}, {"fanout": outcome(machine=other)})
+    said = capsys.readouterr().out
+    assert "Django 5.2.19 then, 6.0 now" in said
+    assert "redis not there then, 9 now" in said
 
 
 def test_a_ratio_that_got_worse_is_an_error_on_any_machine(capsys: pytest.CaptureFixture[str]) -> None:
@@ -272,6 +296,44 @@ def test_comparing_writes_nothing(measured: Any) -> None:
     before = results.load()
     assert measured("fanout", "--compare", fanout=outcome(ours=9.0)) == 1
     assert results.load() == before
+
+
+def test_a_quick_look_writes_nothing(measured: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Fewer repetitions are no results: they are told."""
+    assert measured("fanout", "--repetitions", "1", fanout=outcome(limit=0.1)) == 1
+    assert "**MISSED**: cost" in capsys.readouterr().out
+    assert results.load() == {}
+
+
+MEASURING = """
+import signal, sys, time
+try:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    print("measures", flush=True)
+    time.sleep(60)
+finally:
+    time.sleep(0.5)  # longer than an interpreter that was interrupted waits for its children
+    print("all stopped", flush=True)
+"""
+STOPPED = """
+import pathlib, sys
+from bench import __main__ as command
+command.MEASURES = (sys.executable, "-c", sys.argv.pop(1))
+command._measured_apart("fanout", 1, pathlib.Path("never"))
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])
+def test_whoever_stops_it_waits_until_its_servers_are_stopped(sent: signal.Signals) -> None:
+    """Ctrl-C tells both processes, SIGTERM only the one that waits."""
+    words = [sys.executable, "-c", STOPPED, MEASURING]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, text=True, process_group=0) as command:
+        assert command.stdout
+        assert command.stdout.readline() == "measures\n"
+        os.killpg(command.pid, sent) if sent is signal.SIGINT else command.send_signal(sent)
+        command.wait(20)
+        assert command.stdout.read() == "all stopped\n"
+        assert command.returncode != 0
 
 
 # --- In step -----------------------------------------------------------------------------------------------
