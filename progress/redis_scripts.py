@@ -127,7 +127,8 @@ class Calls:
         args, known = write.args, write.known or Record()
         yield from (known.seq, args["n"], _share(write, known), listeners.channel_of(write.key, self.url))
         stored = bool(known.public) and (known.public, known.staff) == (args["public"], args["staff"])
-        yield from (args["fraction"], args["body"], *(("", "") if stored else (args["public"], args["staff"])))
+        views = ("", "") if stored else (args["public"], args["staff"])
+        yield from (args["fraction"], args["body"], *views)
 
     def _queue(self, write: Write) -> Sequence[Any]:
         args, channel = write.args, listeners.channel_of(write.key, self.url)

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -77,11 +76,7 @@ class Stand:
 def measure(rig: Rig) -> Outcome:
     """p50 and p99 of each way."""
     with _stand(rig) as stand:
-        sides, missing = _sides(stand), {}
-        if find_spec("celery_progress") is None:
-            missing[THEIRS] = "celery-progress is not installed"
-            del sides[THEIRS]
-        rows = rig.take_turns(sides)
+        rows = rig.take_turns(_sides(stand))
     columns = [
         Column("p50", "ms", "half of the steps are shown sooner"),
         Column("p99", "ms", "one in a hundred is later"),
@@ -101,7 +96,7 @@ def measure(rig: Rig) -> Outcome:
         f"We store first: p50 {times(rows, 'p50', OURS, STORING)}, p99 {times(rows, 'p99', OURS, STORING)}.",
     ]
     ours = [OURS, DAPHNE, BUSY, PACED, WIDE_OURS]
-    return Outcome("Latency", HOW, columns, rows, bars, plot="p50", ours=ours, missing=missing, notes=notes)
+    return Outcome("Latency", HOW, columns, rows, bars, plot="p50", ours=ours, notes=notes)
 
 
 def _near(rows: Rows, column: str) -> str:

@@ -75,8 +75,6 @@ def measure(rig: Rig) -> Outcome:
             name: partial(run, name, task, TASKS) for name, task in kinds.items()
         }
         rows = rig.take_turns(sides)
-    through = paired(rows, "worker", TRACKED, UNTRACKED)
-    sent = paired(rows, "delay", TRACKED, UNTRACKED)
     nearest = {name: statistics.median(paired(rows, name, FLOOR, UNTRACKED)) for name in ("worker", "delay")}
     return Outcome(
         "What tracking takes from the throughput",
@@ -89,27 +87,18 @@ def measure(rig: Rig) -> Outcome:
         ],
         rows,
         [
-            Bar(
-                "throughput of the worker, tracked against not tracked",
-                through,
-                0.8,
-                "at least",
-                why=WHY_WORKER,
-                near=_near(rows, "worker", "worker CPU", "task"),
-            ),
-            Bar(
-                "`.delay()`, tracked against not tracked",
-                sent,
-                0.8,
-                "at least",
-                why=WHY,
-                near=_near(rows, "delay", "sender CPU", "call"),
-            ),
+            _bar(rows, "throughput of the worker", "worker", WHY_WORKER, _near(rows, "worker", "worker CPU", "task")),
+            _bar(rows, "`.delay()`", "delay", WHY, _near(rows, "delay", "sender CPU", "call")),
         ],
         plot="worker",
         ours=[TRACKED],
         notes=[NOTE.format(**nearest)],
     )
+
+
+def _bar(rows: Rows, what: str, column: str, why: str, near: str) -> Bar:
+    values = paired(rows, column, TRACKED, UNTRACKED)
+    return Bar(f"{what}, tracked against not tracked", values, 0.8, "at least", why=why, near=near)
 
 
 def _near(rows: Rows, column: str, cpu: str, one: str) -> str:

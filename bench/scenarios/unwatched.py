@@ -15,6 +15,7 @@ from uuid import uuid4
 import progress
 from bench.crowd import Crowd, Sighting
 from bench.figures import Bar, Column, Outcome
+from bench.lateness import percentile
 from bench.overheard import Overheard
 from bench.rig import Rig
 from bench.servers import OnUvicorn, site
@@ -136,14 +137,14 @@ def _once(rig: Rig, records: Redis, env: Mapping[str, str], seen: Seen) -> dict[
         if not worker.alive:
             raise RuntimeError("The worker has ended.")
     live = [_until_live(name, asked[name], sightings, _steps(folder / name)) for name in ids]
-    first, later = live[0], sorted(live[1:])
+    first, later = live[0], live[1:]
     span = TASKS * SECONDS
     return {
         "per task": (ours(many).total() - ours(idle).total()) / span,
         "per task, inside scripts": (many.inside.total() - idle.inside.total()) / span,
         "per worker": ours(idle).total() / SECONDS,
-        "live p50": later[len(later) // 2] / 1e6,
-        "live max": later[-1] / 1e6,
+        "live p50": percentile(later, 50) / 1e6,
+        "live max": max(later) / 1e6,
         "a server's first": first / 1e6,
         "CPU of that": cpu * 1000,
     }
