@@ -100,8 +100,9 @@ def own_site(tmp_path: Path, settings: Any) -> Iterator[Site]:
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """A real Chromium, driven by Playwright's synchronous API. Only for tests/e2e: see the Makefile."""
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=15_000)  # as long as actions do: a machine may stand still for most of five
     with sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_ARGS)
         yield chromium

@@ -471,10 +471,13 @@ def late_dies_once(path: str) -> str:
 
 
 @shared_task
-def holds_the_interpreter(seconds: float) -> str:
-    """Reports once and then lets no other thread of its process run, as a C extension or a hard `re` may."""
+def holds_the_interpreter(path: str, seconds: float) -> str:
+    """Reports, and when the file `path` exists lets no other thread of its process run for so long, as a C extension
+    or a hard `re` may.
+    """
     progress.update(message="holding")
-    time.sleep(0.5)  # for the report
+    while not Path(path).exists():
+        time.sleep(0.01)
     end = time.monotonic() + seconds
     library = ctypes.PyDLL(None)  # calls keep the interpreter's lock
     while (left := end - time.monotonic()) > 0:

@@ -19,10 +19,11 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar
+from unittest.mock import patch
 from uuid import uuid4
 
 import redis
@@ -31,6 +32,8 @@ from project.redis_server import find_redis, free_port
 
 ROOT = Path(__file__).resolve().parent.parent
 BEAT = 0.02  # seconds between two looks at a condition
+STILL = 0.3  # seconds; who comes later than that out of a sleep was on a machine that stood still
+PATIENCE = 10.0  # seconds that a test waits for Redis where a site gives up: a machine may stand still
 T = TypeVar("T")
 
 # Everything that was started in this session, for the report of a failed test.
@@ -38,13 +41,22 @@ started: list[Server] = []
 
 
 def wait_until(condition: Callable[[], T], seconds: float = 10, what: str = "") -> T:
-    """Wait until `condition()` is true and return what it returned. Fails the test after `seconds`."""
+    """Wait until `condition()` is true and return what it returned. Fails the test after `seconds`.
+
+    The time for which the machine stands still does not count.
+    """
     deadline = time.monotonic() + seconds
     while not (found := condition()):
-        if time.monotonic() > deadline:
+        if (before := time.monotonic()) > deadline:
             raise AssertionError(f"Not within {seconds} s: {what or condition}. Last answer: {found!r}")
         time.sleep(BEAT)
+        deadline += stood_still(before, BEAT)
     return found
+
+
+def stood_still(since: float, pause: float) -> float:
+    """Seconds for which nothing moved in a `pause` that began at `since` (monotonic) and has just ended."""
+    return max(time.monotonic() - since - pause - STILL, 0.0)
 
 
 def listening(port: int, host: str = "127.0.0.1") -> bool:
@@ -247,7 +259,7 @@ class Redis(Server):
 
     def client(self, **options: Any) -> redis.Redis:
         """A client for the test itself. Close it."""
-        return redis.Redis.from_url(self.url, **{"socket_timeout": 2.0, **options})
+        return redis.Redis.from_url(self.url, **{"socket_timeout": 20.0, **options})
 
 
 class Worker(Server):
@@ -499,7 +511,8 @@ def _add_user(
 
 @contextmanager
 def in_this_process(settings: Any, url: str, prefix: str) -> Iterator[None]:
-    """Let the test itself store, send and publish through the Redis at `url`, as a process of the site would.
+    """Let the test itself store, send and publish through the Redis at `url`, as a process of the site would, though
+    with more patience.
 
     `settings` is the fixture of pytest-django.
     """
@@ -519,12 +532,25 @@ def in_this_process(settings: Any, url: str, prefix: str) -> Iterator[None]:
     names = {"broker_url": url, "result_backend": url, "task_default_queue": prefix}
     before = {name: current_app.conf[name] for name in names}
     current_app.conf.update(names)
-    try:
+    with patient():
+        try:
+            yield
+        finally:
+            publisher.stop()
+            current_app.conf.update(before)
+            disconnect()
+
+
+@contextmanager
+def patient() -> Iterator[None]:
+    """Let the stores of this process wait for an answer for `PATIENCE`, where a write gives up after 50 ms."""
+    from progress import redis_clients, redis_logs, redis_store, redis_writes
+
+    with ExitStack() as limits:
+        limits.enter_context(patch.object(redis_writes, "WRITE_TIMEOUT", PATIENCE))
+        for module in (redis_clients, redis_logs, redis_store):
+            limits.enter_context(patch.object(module, "READ_TIMEOUT", PATIENCE))
         yield
-    finally:
-        publisher.stop()
-        current_app.conf.update(before)
-        disconnect()
 
 
 def disconnect() -> None:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Self
+from uuid import uuid4
 
 import redis
 
@@ -58,6 +59,11 @@ def running(task_id: str, seconds: float = 10) -> Record:
     return when(task_id, lambda record: record.state in {"STARTED", "PROGRESS"}, seconds, f"{task_id} runs")
 
 
+def has_begun(task_id: str) -> Record:
+    """The record of a task when its start is written. It may have ended since, if the machine stood still."""
+    return when(task_id, lambda record: record.started_at, what=f"{task_id} has begun")
+
+
 def look_at(task_id: str, seconds: float = 60) -> None:
     """Let the worker know that somebody watches, as a hub would; it learns it at its next report."""
     answer = get_store().write(Write("watch", key(task_id), {"span": int(seconds * 1_000_000)}))
@@ -79,7 +85,7 @@ class History:
     def __init__(self, server: str | Any) -> None:
         self._url = server if isinstance(server, str) else server.url
         self._changes: list[tuple[str, dict[str, str]]] = []
-        self._seen = 0
+        self._pings: set[str] = set()  # what came with them
         self._ready = threading.Event()
 
     def __enter__(self) -> Self:
@@ -105,16 +111,16 @@ class History:
                 line = self._connection.read_response(timeout=None)
                 words = _WORD.findall(line.decode() if isinstance(line, bytes) else line)
                 if words and words[0].lower() == '"ping"':
-                    self._seen += 1
+                    self._pings.update(words[1:])
                 if len(words) > 2 and words[0] == '"HSET"' and ":task:" in words[1]:
                     texts = [_unquoted(word) for word in words[1:]]
                     self._changes.append((texts[0], dict(zip(texts[1::2], texts[2::2], strict=True))))
 
     def _catch_up(self) -> None:
         """What was written before this call is known after it."""
-        seen = self._seen
-        self._client.ping()
-        wait_until(lambda: self._seen > seen, 5, "MONITOR tells of this test's own PING")
+        own = str(uuid4())
+        self._client.execute_command("PING", own)
+        wait_until(lambda: f'"{own}"' in self._pings, 10, "MONITOR tells of this test's own PING")
 
     def changes(self, task_id: str) -> list[dict[str, str]]:
         """The changed fields of each write, in order."""

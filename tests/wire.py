@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from .processes import stood_still
 from .schemas import wrong_in_heard
 
 T = TypeVar("T")
 
 OWN = "the page's own origin"
+LOOK = 0.1  # seconds between two looks at a condition while nothing comes
 
 
 class Wire:
@@ -64,20 +67,23 @@ class Wire:
     ) -> T:
         """Wait until `condition()` is true and return what it returned. Fails on time-out and on wrong messages.
 
-        The failure tells what was shown last of the tasks `of` it is about.
+        The failure tells what was shown last of the tasks `of` it is about. The time for which the machine stands
+        still does not count.
         """
-        try:
-            async with asyncio.timeout(seconds):
-                while not (found := self._look(condition)):
+        deadline = time.monotonic() + seconds
+        while not (found := self._look(condition)):
+            if (before := time.monotonic()) > deadline:
+                shown = {key: self.shown.get(key) for key in of}
+                raise AssertionError(
+                    f"Not within {seconds} s: {what or condition}. Closed: {self.close_code}. "
+                    f"Shown: {shown}. Last: {self.messages[-3:]}"
+                )
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
                     await self._came.wait()
-                    self._came.clear()
-                return found
-        except TimeoutError:
-            shown = {key: self.shown.get(key) for key in of}
-            raise AssertionError(
-                f"Not within {seconds} s: {what or condition}. Closed: {self.close_code}. "
-                f"Shown: {shown}. Last: {self.messages[-3:]}"
-            ) from None
+            self._came.clear()
+            deadline += stood_still(before, LOOK)
+        return found
 
     async def sees(self, key: str, seconds: float = 10, **wanted: Any) -> dict[str, Any]:
         """Wait until the newest snapshot of `key` has these fields, and return it."""
@@ -164,10 +170,16 @@ class Wire:
 
 
 async def until(condition: Callable[[], Any], seconds: float = 5) -> None:
-    """Wait until `condition()` is true, in the event loop. Raises `TimeoutError` after `seconds`."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 (what tests look at gives no event)
-            await asyncio.sleep(0.005)
+    """Wait until `condition()` is true, in the event loop. Raises `TimeoutError` after `seconds`.
+
+    The time for which the machine stands still does not count.
+    """
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if (before := time.monotonic()) > deadline:
+            raise TimeoutError(f"Not within {seconds} s: {condition}")
+        await asyncio.sleep(0.005)
+        deadline += stood_still(before, 0.005)
 
 
 def _no_json(constant: str) -> float:

@@ -213,7 +213,10 @@ async def answers(page: ClientConnection, **message: Any) -> str | int:
     """The type of what is answered, or the code with which the server closes."""
     try:
         await page.send(json.dumps(message))
-        return str(json.loads(await asyncio.wait_for(page.recv(), 10))["type"])
+        while (kind := json.loads(await asyncio.wait_for(page.recv(), 10))["type"]) == "heartbeat":
+            if message["type"] == "ping":  # to others it is no answer: it comes by itself
+                break
+        return str(kind)
     except ConnectionClosed as error:
         return error.rcvd.code if error.rcvd else 0
 

@@ -483,7 +483,7 @@ def test_a_wish_to_cancel_is_sent_once_and_the_task_says_what_becomes_of_it(canc
     cancelling.get_by_role("dialog").get_by_role("button", name="Cancel the task").click()
     for _ in range(2):
         button(cancelling).last.dispatch_event("click")
-    cancelling.wait_for_function("asked.length")
+    comes(cancelling, "asked.length > 0")
     assert cancelling.evaluate("asked") == [["POST", "/progress/a/cancel/", "secret"]]
     cancelling.evaluate("answer(202)")
     expect(bar(cancelling, "a").first).to_contain_text("asked to cancel")
@@ -504,7 +504,7 @@ def test_a_wish_that_was_not_taken_is_told_in_words(cancelling, status, error, w
     """And may be sent again."""
     cancelling.evaluate("bar.confirm = 'no'")
     button(cancelling).click()
-    cancelling.wait_for_function("asked.length")
+    comes(cancelling, "asked.length > 0")
     cancelling.evaluate("([status, error]) => window.answer(status, { error })", [status, error])
     expect(bar(cancelling, "a")).to_contain_text(words)
     button(cancelling).click()
@@ -612,7 +612,7 @@ def test_permission_for_notifications_is_asked_for_by_a_click_only(page):
     assert page.evaluate("asked") == 0
     offer.click()
     expect(bar(page, "a")).to_contain_text("This browser does not let the page tell you.")
-    expect(bar(page, "a").locator(".tell")).to_have_count(0, timeout=10_000)
+    expect(bar(page, "a").locator(".tell")).to_have_count(0)
     page.evaluate(
         "Notification.permission = 'default'; verdict = 'granted'; snap('b'); add('b', { notify: 'desktop' })"
     )

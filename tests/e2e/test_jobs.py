@@ -10,6 +10,7 @@ from playwright.sync_api import expect
 
 from tests.network.bars import becomes
 from tests.processes import wait_until
+from tests.watching import end_of
 
 from .conftest import PHONE
 
@@ -59,11 +60,11 @@ def shows(page, text, seconds=15):
 def test_one_button_starts_a_job_and_the_bar_moves_until_it_is_done(site, open_page):
     """From the home page to "done" without a reload; the bar ends full."""
     page = open_page(site, site.user())
-    start(page, seconds=2, steps=20)
+    start(page, seconds=8, steps=20)
     shows(page, "running")
-    shows(page, "done")
-    assert percent(page) == 100
-    shows(page, "Counted 20 steps in 2 seconds.")
+    shows(page, "done", 30)
+    reaches(page, 100)
+    shows(page, "Counted 20 steps in 8 seconds.")
 
 
 def test_two_browsers_show_the_same(site, open_page):
@@ -75,7 +76,7 @@ def test_two_browsers_show_the_same(site, open_page):
     for page in (first, second):
         shows(page, "done")
         shows(page, "30 of 30 steps")
-        assert percent(page) == 100
+        reaches(page, 100)
 
 
 def test_reload_shows_at_once_where_the_job_is(site, open_page):
@@ -85,6 +86,8 @@ def test_reload_shows_at_once_where_the_job_is(site, open_page):
     reaches(page, 20)
     page.reload(wait_until="commit")
     page.wait_for_selector("task-progress progress", state="attached")
+    # Between what was rendered and what is painted first, it has none.
+    wait_until(lambda: percent(page) is not None, 15, "a bar with a value")
     assert percent(page) > 15
     shows(page, "done")
 
@@ -93,8 +96,9 @@ def test_jobs_started_elsewhere_appear_by_themselves(site, open_page):
     """The home page lists a job that another browser of the same person starts, live and without a reload."""
     login = site.user()
     home, other = open_page(site, login), open_page(site, login)
+    becomes(home, state="live")
     start(other, seconds=2, steps=10)
-    expect(home.locator("#runs task-progress")).to_contain_text("done", timeout=15_000)
+    expect(home.locator("#runs task-progress")).to_contain_text("done")
 
 
 def test_cancel_stops_the_job_and_says_so_only_then(site, open_page):
@@ -114,7 +118,7 @@ def test_lost_network_heals_by_itself(site, open_page):
     start(page, seconds=3, steps=30)
     becomes(page, state="live")
     page.context.set_offline(True)
-    page.wait_for_timeout(4000)  # the job ends unseen; nothing on this page can tell when
+    end_of(page.url.split("/")[-2], 20)
     page.context.set_offline(False)
     shows(page, "done", seconds=20)
 
@@ -227,8 +231,9 @@ def test_what_a_rollout_has_not_done_is_called_off_by_one_button(site, open_page
         install__hosts="web-1 web-2 web-3",
         install__packages=packages,
     )
-    page.get_by_role("button", name="Call off the rest").click()
     parts = page.locator("#outcome task-progress")
+    expect(parts).to_have_count(3, timeout=20_000)  # before, there is nothing that could be cancelled
+    page.get_by_role("button", name="Call off the rest").click()
     for place in range(3):
         expect(parts.nth(place)).to_contain_text("cancelled", timeout=20_000)
     expect(page.locator("main")).to_contain_text("The rest was called off.")
@@ -255,10 +260,10 @@ def test_lines_of_a_log_appear_as_they_are_written(site, open_page):
 def test_a_feed_that_breaks_off_is_synced_by_a_second_attempt(site, open_page):
     """The page says that it is tried again, and ends with all entries."""
     page = open_page(site, site.user())
-    start_job(page, "Sync a feed", "Sync the feed", feed__entries=40, feed__breaks_after=20)
+    start_job(page, "Sync a feed", "Sync the feed", feed__entries=240, feed__breaks_after=20)
     shows(page, "attempt 2 of 3")
     shows(page, "done")
-    shows(page, "40 entries synced.")
+    shows(page, "240 entries synced.")
 
 
 def test_mistakes_in_a_form_are_shown_beside_their_fields(site, open_page):
@@ -338,8 +343,9 @@ def test_no_page_scrolls_sideways_on_a_phone(site, open_page, path):
         page.goto(site.url + path)
     elif path == "/run":
         start(page, seconds=2, steps=5)
-        shows(page, "running")
+        shows(page, re.compile("running|done"))
     elif path != "/":
         page.goto(site.url + path)
-    page.wait_for_function("window.widest > 0")  # the first frame
+    # The first frame. As a function: a text would be evaluated at each look, which the policy forbids.
+    page.wait_for_function("() => window.widest > 0")
     assert page.evaluate("window.widest") <= PHONE["width"]

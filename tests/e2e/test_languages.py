@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from .conftest import PHONE, WIDE
+from .test_admin import list_shows
 from .test_jobs import reaches, shows, start
 
 STATES = json.loads((Path(__file__).parents[1] / "js/states.json").read_text())
@@ -60,7 +61,7 @@ def test_a_run_is_watched_in_the_language_of_the_browser(site, open_page, langua
     """From running to done: state, time left and age; a page without JavaScript says the same state."""
     login = site.user()
     starter = open_page(site, login)
-    start(starter, seconds=12, steps=60)
+    start(starter, seconds=16, steps=60)
     shows(starter, "running")
     path = starter.url.removeprefix(site.url)
     running, soon, ended, age = SAID[language]
@@ -72,7 +73,7 @@ def test_a_run_is_watched_in_the_language_of_the_browser(site, open_page, langua
     shows(page, running)
     shows(page, soon)
     shows(page, age)
-    shows(page, ended)
+    shows(page, ended, 30)
 
 
 def test_english_pages_load_no_catalogue(site, open_page):
@@ -95,7 +96,8 @@ def test_staff_cancel_in_their_language(site, open_page, language):
     """Filter, action, question and message are translated, and the admin's own scripts keep their own words."""
     boss = site.user(superuser=True)
     start(open_page(site, boss), seconds=60, steps=60)
-    page = open_page(site, boss, "/admin/task_progress/taskrun/", locale=language)
+    page = open_page(site, boss, locale=language)
+    list_shows(page, site, 1, f"?owner={boss.pk}")
     selected, action, button, became = STAFF[language]
     shows(page, SAID[language][0])
     page.locator("input.action-select").first.check()
@@ -117,6 +119,7 @@ def test_a_form_that_was_filled_in_wrongly_is_explained_in_the_language_of_the_r
     page.locator("#job-export button").click()
     wrong = {"de": "Das liegt vor dem ersten Tag, 2024-03-02.", "zh-CN": "早于起始日 2024-03-02。"}
     expect(page.locator("#job-export .errorlist")).to_contain_text(wrong[language])
+    page.wait_for_load_state()
     assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0
 
 
@@ -148,7 +151,7 @@ def test_a_bar_is_read_from_right_to_left(site, open_page, size):
     """In a page of that direction the bar grows from the right, and its words stand on the right."""
     login = site.user()
     page = open_page(site, login, viewport=size)
-    start(page, seconds=20, steps=40)
+    start(page, seconds=4, steps=40)
     page.evaluate("() => { document.documentElement.dir = 'rtl' }")
     reaches(page, 10)
     assert page.evaluate(WIDER_THAN_THE_WINDOW) <= 0

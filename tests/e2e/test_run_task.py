@@ -56,7 +56,7 @@ def test_many_rows_are_started_at_once_and_share_one_live_bar(site, anna, open_p
     page.wait_for_url("**/upload/runs/**")
     page.evaluate("window.loaded = 1")
     total = page.locator(".run-total")
-    expect(total).to_contain_text("2 of 2 ended", timeout=15_000)
+    expect(total).to_contain_text("2 of 2 ended")
     expect(total.locator("progress.total")).to_have_js_property("position", 1)
     assert page.evaluate("window.loaded") == 1
     assert page.locator("task-progress").count() == 2
@@ -108,6 +108,7 @@ def test_pages_keep_the_policy_contrast_and_width(site, anna, open_page, scheme,
 
 def hold(page):
     """Hold the page that is open against contrast and width."""
+    page.wait_for_load_state()
     expect(page.locator("#content-main")).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, page.url
     page.evaluate(AXE.read_text())

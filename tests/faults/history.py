@@ -46,6 +46,7 @@ class Execution:
     stopped: float = 0.0
     end: str = ""  # the state in which it meant to end
     slowest: float = 0.0  # of its calls of ours
+    overslept: float = 0.0  # seconds by which its pauses were too long: the machine stood still
 
 
 @dataclass(slots=True)
@@ -101,7 +102,8 @@ class Notes:
             one = self._by_name[told["exec"]] = Execution(told["id"], told["exec"], told["at"])
             self._by_task.setdefault(one.id, []).append(one)
         elif stopped := self._by_name.get(told["exec"]):
-            stopped.stopped, stopped.end, stopped.slowest = told["at"], told["end"], told.get("slowest", 0.0)
+            stopped.stopped, stopped.end = told["at"], told["end"]
+            stopped.slowest, stopped.overslept = told.get("slowest", 0.0), told.get("overslept", 0.0)
 
 
 def executions(path: Path) -> dict[str, list[Execution]]:

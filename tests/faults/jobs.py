@@ -17,10 +17,12 @@ def _work(task: Any, oracle: str, steps: int, pause: float, how: str, chatty: in
     """`steps` steps of `pause` seconds with `chatty` reports each, then the end that `how` names."""
     execution = progress.reporter().job.exec or task.request.id
     note(oracle, id=task.request.id, exec=execution, what="start")
-    slowest = 0.0
+    slowest = overslept = 0.0
     try:
         for _ in range(steps):
+            before = time.monotonic()
             time.sleep(pause)
+            overslept += max(time.monotonic() - before - pause - 0.1, 0.0)
             for _ in range(chatty):
                 before = time.perf_counter()
                 progress.update(message=execution, total=steps * chatty)
@@ -31,7 +33,7 @@ def _work(task: Any, oracle: str, steps: int, pause: float, how: str, chatty: in
         note(oracle, id=task.request.id, exec=execution, what="stop", end="REVOKED")
         raise
     how = "SUCCESS" if how == "RETRY" and task.request.retries else how
-    note(oracle, id=task.request.id, exec=execution, what="stop", end=how, slowest=slowest)
+    note(oracle, id=task.request.id, exec=execution, what="stop", end=how, slowest=slowest, overslept=overslept)
     if how == "FAILURE":
         raise ValueError("It was to fail")
     if how == "IGNORED":

@@ -38,7 +38,7 @@ def run(rig: Rig, sizes: Sizes) -> list[Line]:
     finally:
         rig.redis.resume()
     usual = median(one.stopped - one.started for one in well)
-    added = {one.id: one.stopped - one.started - usual for one in (*dead, *stalled)}
+    added = {one.id: one.stopped - one.started - one.overslept - usual for one in (*dead, *stalled)}
     slowest = max(one.slowest for one in (*dead, *stalled))
     extra = median(sends[1:]) - median(plain)
     wrong = [f"{task} took {more:.2f} s more" for task, more in added.items() if more > ADDED]

@@ -223,6 +223,7 @@ def _worker(site: Site, name: str) -> Worker:
     return Worker(site.folder, site.env, name=name, concurrency=1, args=queue).start(wait=False)
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("stage", STAGES)
 @pytest.mark.parametrize("killed", TABLE)
 def test_what_is_shown_is_what_the_table_says(cells: Cells, killed: str, stage: str) -> None:

@@ -10,6 +10,7 @@ import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -100,9 +101,10 @@ async def test_every_socket_gets_a_code_and_its_own_time_to_come_back(web: WebOn
     assert "Traceback" not in web.web.output()
 
 
-async def test_who_comes_meanwhile_is_sent_away_in_the_same_way(web: WebOnly, owner: Login) -> None:
+async def test_who_comes_meanwhile_is_sent_away_in_the_same_way(web: WebOnly, owner: Login, tmp_path: Path) -> None:
     """While a request is still being handled the port is open: a new socket gets `closing` and 4012."""
-    asking = await under_way(web, "/waits?seconds=2")
+    gate = tmp_path / "gate"
+    asking = await under_way(web, f"/holds?path={gate}")
     async with AsyncExitStack() as stack:
         (before,) = await pages(stack, web, owner, 1)
         web.web.signal(signal.SIGTERM)
@@ -110,7 +112,8 @@ async def test_who_comes_meanwhile_is_sent_away_in_the_same_way(web: WebOnly, ow
         (late,) = await pages(stack, web, owner, 1)
         assert await late.closes() == 4012
         assert late.all("closing")[0]["retry_ms"] > 0
-    assert await asking == b"waited"
+    gate.touch()
+    assert await asking == b"held"
     assert await ends(web) == STATUS[web.web.name]
 
 
@@ -139,7 +142,7 @@ async def test_who_never_answers_the_close_frame_delays_nobody(web: WebOnly, own
     with deaf_reader(web.web, owner, json.dumps({"type": "watch", "ids": [task.id]})) as raw:
         await asyncio.to_thread(wait_until, lambda: task.id.encode() in raw.recv(65536), 10, "it watches")
         web.web.signal(signal.SIGTERM)
-        assert await ends(web, 4) == STATUS[web.web.name]
+        assert await ends(web, 8) == STATUS[web.web.name]
 
 
 # --- Requests ----------------------------------------------------------------------------------------------
@@ -158,7 +161,7 @@ async def test_a_thread_that_does_not_end_is_named_and_left_behind(web: WebOnly)
     """A view that waits for something for a minute does not keep the process longer than ten seconds."""
     asking = await under_way(web, "/works?seconds=60")
     web.web.signal(signal.SIGTERM)
-    assert await ends(web) == 128 + signal.SIGTERM
+    assert await ends(web, LEAVES_WITHIN + 5) == 128 + signal.SIGTERM
     assert "Still here 9 s after SIGTERM" in web.web.output()
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], OSError)
 
@@ -174,11 +177,11 @@ async def test_with_nobody_connected_it_leaves_at_once(web: WebOnly, asked_befor
     began = time.monotonic()
     web.web.signal(signal.SIGTERM)
     assert await ends(web) == STATUS[web.web.name]
-    assert time.monotonic() - began < AT_ONCE + 1
+    assert time.monotonic() - began < AT_ONCE + 4  # a machine may stand still; whom it waits for takes longer
 
 
 async def test_a_second_signal_waits_for_nobody(web: WebOnly, owner: Login) -> None:
-    """Whoever asks twice means it: sockets and requests are dropped, and the process is gone within two seconds."""
+    """Whoever asks twice means it: sockets and requests are dropped, and the process is soon gone."""
     async with wire(web.ws, cookie=owner.cookie) as page:
         await page.lives()
         asking = await under_way(web, "/works?seconds=60")
@@ -186,7 +189,7 @@ async def test_a_second_signal_waits_for_nobody(web: WebOnly, owner: Login) -> N
         assert await page.closes() == 4012
         assert web.web.alive
         web.web.signal(signal.SIGTERM)
-        assert await ends(web, 2) == 128 + signal.SIGTERM
+        assert await ends(web, 6) == 128 + signal.SIGTERM  # one signal alone would leave it nine seconds
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], OSError)
 
 

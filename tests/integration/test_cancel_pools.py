@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from celery import current_app
 
-from progress import control
+from progress import control, revoking
 from progress.control import CANCEL, GONE, TERMINATE, UNABLE, Decision, carry_out, decide
 from progress.words import state_words
 from tests import jobs
@@ -63,6 +63,13 @@ def pool(running_pool: PoolSite, settings: Any) -> Iterator[PoolSite]:
     """The worker with this pool; this process uses its Redis, prefix and queue."""
     with in_this_process(settings, running_pool.redis.url, running_pool.prefix):
         yield running_pool
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker answers is tried here, not how soon."""
+    monkeypatch.setattr(revoking, "TIME_LIMIT", 15.0)
+    monkeypatch.setattr(revoking, "ANSWER_WITHIN", 10.0)
 
 
 @pytest.fixture

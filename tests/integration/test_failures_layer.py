@@ -7,6 +7,7 @@ tasks.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, closing
@@ -25,7 +26,7 @@ from progress import groups
 from progress.counters import counters
 from progress.subscription import Subscription
 from tests.acted import ActedTask
-from tests.processes import Login, in_this_process
+from tests.processes import Login, in_this_process, wait_until
 from tests.web_only import WebOnly
 from tests.wire import Wire, until, wire
 
@@ -112,19 +113,23 @@ async def test_a_core_layer_with_default_hosts_drops_who_hears_nothing_and_not_u
 
 
 async def test_ends_that_overflow_or_outlive_their_time_in_the_layer_are_shown(web: WebOnly, owner: Login) -> None:
-    """20 tasks end while the server stands still: of 200 messages the layer keeps the first hundred, and these only
+    """20 tasks end while the server stands still and the layer is full. It keeps a hundred messages, and these only
     for their time, which is over when the server goes on.
     """
     async with AsyncExitStack() as stack:
         page, tasks = await watched(stack, web, owner, 20)
+        steps = itertools.count(2)
+
+        def full() -> bool:
+            for task in tasks:
+                task.run(next(steps), 10_000)
+            return waiting(web) >= CAPACITY
+
         web.web.suspend()
         try:
-            for step in range(2, 11):
-                for task in tasks:
-                    task.run(step, 10)
+            await asyncio.to_thread(wait_until, full, 20, "the layer is full")
             for task in tasks:
                 task.end()
-            await until(lambda: waiting(web) >= CAPACITY, 5)
             await until(lambda: waiting(web) == 0, 10)  # they are too old by now
         finally:
             web.web.resume()

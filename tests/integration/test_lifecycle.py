@@ -242,7 +242,8 @@ def test_redelivered_task_is_another_attempt(history: History, tmp_path: Any) ->
 
 def test_hard_time_limit_is_one_failure(history: History) -> None:
     """Celery tells it twice and the child once more; the watcher sees one end, with its reason for staff."""
-    task_id = send(jobs.exceeds_hard_limit, options=LATER)
+    # More than its own second, so that it has reported by then.
+    task_id = send(jobs.exceeds_hard_limit, options={**LATER, "time_limit": 3})
     look_at(task_id)
     record = end_of(task_id, 15)
     assert (record.state, record.snapshot()["current"]) == ("FAILURE", 1)

@@ -72,6 +72,13 @@ def before(site: Site, client: redis.Redis) -> Older:
     return Older(BEFORE, client, site.prefix)
 
 
+@pytest.fixture
+def unreaped(redis_url: str, settings: Any) -> Iterator[Older]:
+    """The same, where nobody but the test looks for leases that have run out."""
+    with redis.Redis.from_url(redis_url) as own:
+        yield Older(BEFORE, own, settings.PROGRESS_PREFIX)
+
+
 @pytest.fixture(scope="module")
 def login(running_site: Site) -> Login:
     return running_site.user()
@@ -273,11 +280,11 @@ def test_between_releases_the_later_execution_is_believed(older: Older, task: st
 
 
 async def test_a_task_taken_over_by_a_worker_without_leases_is_lost_until_its_next_word(
-    before: Older, task: str
+    unreaped: Older, task: str
 ) -> None:
     """The lease of the newer worker that died is the last that anybody promised. It is taken for lost once."""
     save(task, "STARTED", lease=1)
-    theirs = Execution(before, task, "")
+    theirs = Execution(unreaped, task, "")
     theirs.save("STARTED")
     assert task in await leased()
     assert write("lost", task, exec=theirs.name).accepted
@@ -289,11 +296,11 @@ async def test_a_task_taken_over_by_a_worker_without_leases_is_lost_until_its_ne
     assert theirs.save("SUCCESS")["status"] == "accepted"
 
 
-async def test_a_lost_task_is_taken_back_by_an_older_worker_that_runs_it_again(before: Older, task: str) -> None:
+async def test_a_lost_task_is_taken_back_by_an_older_worker_that_runs_it_again(unreaped: Older, task: str) -> None:
     """What LOST hid is hidden no longer, and today's code goes on from there."""
     save(task, "PROGRESS", lease=1)
     assert write("lost", task, exec="today").accepted
-    theirs = Execution(before, task, "")
+    theirs = Execution(unreaped, task, "")
     assert theirs.save("PROGRESS", 2)["status"] == "accepted"
     assert load(task).snapshot()["state"] == "PROGRESS"
     assert write("renew", task, exec=theirs.name, lease=1).accepted

@@ -16,7 +16,7 @@ from progress.record import Record, Status
 from tests import jobs
 from tests.complaints import complaints
 from tests.processes import Site, group_exists, in_this_process, migrated_database, wait_until
-from tests.watching import History, end_of, look_at, running, send
+from tests.watching import History, end_of, has_begun, look_at, running, send
 
 POOLS = ("prefork", "threads", "solo", "gevent")
 SEVERAL = {"prefork", "threads", "gevent"}  # at a time; solo answers nothing while a task runs
@@ -111,7 +111,7 @@ def test_cancelled_task_stops_at_its_next_step(pool: PoolSite, tmp_path: Path) -
     running(task_id)
     wait_until(notes.exists, 5, "the body has begun")
     assert cancel(task_id, "7") is Status.ACCEPTED
-    assert end_of(task_id, 3).state == "REVOKED"
+    assert end_of(task_id).state == "REVOKED"
     assert notes.read_text() == "began finally"
 
 
@@ -120,7 +120,7 @@ def test_task_that_is_terminated_ends_revoked_where_the_pool_can(pool: PoolSite,
     begun = tmp_path / "begun"
     task_id = send(jobs.sleeps, str(begun), 60 if pool.worker.pool in CAN_TERMINATE else 2)
     wait_until(begun.exists, 10, "the body has begun")
-    running(task_id)
+    has_begun(task_id)
     current_app.control.revoke(task_id, terminate=True)
     assert end_of(task_id).state == ("REVOKED" if pool.worker.pool in CAN_TERMINATE else "SUCCESS")
 
@@ -166,7 +166,7 @@ def test_worker_that_is_told_to_leave_says_all_and_leaves_nothing_behind(
             tasks = 4 if pool_name in SEVERAL else 1
             ids = [send(jobs.count, 100, 0.01) for _ in range(tasks)]
             for task_id in ids:
-                running(task_id)
+                has_begun(task_id)
             own.worker.signal(signal.SIGTERM)
             wait_until(lambda: not own.worker.alive, 20, "the worker has left")
             # It is gone: what is not stored by now never will be.

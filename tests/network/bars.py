@@ -16,7 +16,7 @@ from tests.processes import Login, wait_until
 from tests.watching import end_of, running, send
 
 HEALS = 10  # seconds from when a line works again until a page that was cut off is right
-BEHIND = 5  # seconds that a page without WebSockets may be behind
+BEHIND = 10  # seconds that a page without WebSockets may be behind: it asks every 2, and a machine may stand still
 LOST = "connection lost"
 
 # What the page's one connection is at the moment.
@@ -117,5 +117,6 @@ def count_of(page: Any) -> int:
 
 def moves(page: Any, seconds: float = 15) -> None:
     """Wait until the first bar has moved on."""
+    wait_until(lambda: count_of(page) > 0, seconds, "a count")  # perhaps the one that the page was made with
     before = count_of(page)
     wait_until(lambda: count_of(page) > before, seconds, f"a count above {before}")

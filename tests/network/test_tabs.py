@@ -69,18 +69,24 @@ class Frames:
         self.received += 1
 
 
+def hides(page: Any) -> None:
+    """Wait until the tab knows that it is behind another."""
+    wait_until(lambda: page.evaluate("document.visibilityState") == "hidden", 10, "the page is hidden")
+
+
 def test_a_tab_that_was_frozen_is_right_when_it_is_seen(site: Site, tabs: Tabs, job: Running) -> None:
     """No script of it runs while the job ends; thawed and in front again, it shows the end."""
     page = tabs.open(site.url + job.page)
     becomes(page, state="live")
     front = tabs.open()
-    assert page.evaluate("document.visibilityState") == "hidden"
+    hides(page)
     page.evaluate("window.beats = 0; setInterval(() => window.beats++, 100); 0")
     session = page.context.new_cdp_session(page)
     session.send("Page.setWebLifecycleState", {"state": "frozen"})
+    before = page.evaluate("beats")
     job.end()
     front.wait_for_timeout(3_000)
-    assert page.evaluate("beats") <= 1, "the tab was not frozen"
+    assert page.evaluate("beats") <= before + 1, "the tab was not frozen"
     session.send("Page.setWebLifecycleState", {"state": "active"})
     page.bring_to_front()
     shows(page, "done", BEHIND)
@@ -97,7 +103,7 @@ def test_a_hidden_tab_hears_nothing_and_is_right_at_once_when_it_is_seen(
     assert frames.received > 0
     assert len(frames.open) == 1
     front = tabs.open()
-    assert page.evaluate("document.visibilityState") == "hidden"
+    hides(page)
     wait_until(lambda: page.evaluate(CONNECTION)["state"] == "connecting", 45, "the hidden page has let go")
     before = frames.received
     front.wait_for_timeout(5_000)  # the job reports all the time
@@ -125,7 +131,7 @@ def test_two_tabs_of_one_person_are_both_right(site: Site, tabs: Tabs, job: Runn
     """Each has a connection of its own, and the one behind shows the end when it is looked at, without a reload."""
     first, second = tabs.open(site.url + job.page), tabs.open(site.url + "/")
     listed = second.locator("task-progress").first
-    expect(listed).to_contain_text("running", timeout=10_000)
+    expect(listed).to_contain_text("running")
     becomes(first, state="live")
     job.end()
     expect(listed).to_contain_text("done", timeout=BEHIND * 1000)
@@ -168,8 +174,12 @@ def test_a_clock_that_is_wrong_by_an_hour_changes_no_duration(
     assert abs(wrong.evaluate("Date.now()") - time.time() * 1000 - off) < 60_000
     for each in (right, wrong):
         shows(each, "left", 20)
-    seconds = [seconds_in(each) for each in (right, wrong)]
-    assert len(seconds[0]) == len(seconds[1]) >= 2, seconds
+
+    def as_many_in_both() -> list[list[float]]:
+        found = [seconds_in(each) for each in (right, wrong)]
+        return found if len(found[0]) == len(found[1]) >= 2 else []
+
+    seconds = wait_until(as_many_in_both, 10, "as many durations in both")  # the one may have ended a moment sooner
     for here, there in zip(*seconds, strict=True):
         assert abs(here - there) <= 11, seconds  # remaining time is said in steps of 10 s
     assert max(seconds[1]) < 60

@@ -13,6 +13,6 @@ async function post(url, body, jwt) {
 form.addEventListener("submit", async (event) => {
   event.preventDefault();
   const { access } = await post(form.dataset.token, Object.fromEntries(new FormData(form)));
-  const run = await post(form.dataset.exports, { rows: 40, pause: 0.05 }, access);
+  const run = await post(form.dataset.exports, { rows: 40, pause: 0.25 }, access);
   show(run, document.querySelector("#runs"));
 });
