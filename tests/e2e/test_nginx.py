@@ -152,20 +152,21 @@ def test_a_job_runs_in_a_browser_behind_it(nginx: Nginx, open_page: Any) -> None
 
 @pytest.mark.parametrize("address", ["/progress/{}/events/", "/progress/?id={}"], ids=["one", "several"])
 def test_events_come_as_they_are_sent(nginx: Nginx, settings: Any, address: str) -> None:
-    """Each while the stream goes on: what nginx holds back it passes on when the stream has ended."""
+    """The first within 2 s, and so each that follows: nothing waits for a buffer to be full."""
     user = nginx.user()
     with in_this_process(settings, nginx.site.redis.url, nginx.site.prefix):
         task = ActedTask(owner=str(user.pk)).queue()
         with Stream(nginx.url, address.format(task.id), cookie=user.cookie) as stream:
             assert stream.headers["Server"] == "nginx"
-            assert stream.told("heartbeat")["at"]
-            stream.sees(task.key, state="PENDING")
+            assert stream.told("heartbeat", 2)["at"]
+            assert stream.events[0].at - stream.began < 2
+            stream.sees(task.key, 2, state="PENDING")
             for step in (1, 2, 3):
                 task.run(step, 3)
-                stream.sees(task.key, current=step)
+                stream.sees(task.key, 2, current=step)
             task.end()
-            stream.sees(task.key, state="SUCCESS")
-            stream.ends()
+            stream.sees(task.key, 2, state="SUCCESS")
+            stream.ends(2)
 
 
 def test_collected_files_are_its_own_others_are_the_sites(nginx: Nginx) -> None:
@@ -315,7 +316,7 @@ def test_a_user_with_too_many_streams_is_told_when_to_come_back(nginx: Nginx, pa
     with ExitStack() as stack:
         open_ones = [stack.enter_context(Stream(nginx.url, path, cookie=cookie)) for _ in range(OWN)]
         for each in open_ones:
-            assert each.told("heartbeat")
+            assert each.told("heartbeat", 2)
         refused = Stream(nginx.url, path, cookie=cookie)
         assert refused.finished() == 429
         assert json.loads(refused.body) == {"error": "too_many"}

@@ -142,7 +142,7 @@ async def test_who_never_answers_the_close_frame_delays_nobody(web: WebOnly, own
     with deaf_reader(web.web, owner, json.dumps({"type": "watch", "ids": [task.id]})) as raw:
         await asyncio.to_thread(wait_until, lambda: task.id.encode() in raw.recv(65536), 10, "it watches")
         web.web.signal(signal.SIGTERM)
-        assert await ends(web, 8) == STATUS[web.web.name]
+        assert await ends(web, 4) == STATUS[web.web.name]
 
 
 # --- Requests ----------------------------------------------------------------------------------------------
@@ -161,7 +161,7 @@ async def test_a_thread_that_does_not_end_is_named_and_left_behind(web: WebOnly)
     """A view that waits for something for a minute does not keep the process longer than ten seconds."""
     asking = await under_way(web, "/works?seconds=60")
     web.web.signal(signal.SIGTERM)
-    assert await ends(web, LEAVES_WITHIN + 5) == 128 + signal.SIGTERM
+    assert await ends(web) == 128 + signal.SIGTERM
     assert "Still here 9 s after SIGTERM" in web.web.output()
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], OSError)
 
@@ -177,11 +177,11 @@ async def test_with_nobody_connected_it_leaves_at_once(web: WebOnly, asked_befor
     began = time.monotonic()
     web.web.signal(signal.SIGTERM)
     assert await ends(web) == STATUS[web.web.name]
-    assert time.monotonic() - began < AT_ONCE + 4  # a machine may stand still; whom it waits for takes longer
+    assert time.monotonic() - began < AT_ONCE + 1
 
 
 async def test_a_second_signal_waits_for_nobody(web: WebOnly, owner: Login) -> None:
-    """Whoever asks twice means it: sockets and requests are dropped, and the process is soon gone."""
+    """Whoever asks twice means it: sockets and requests are dropped, and the process is gone within two seconds."""
     async with wire(web.ws, cookie=owner.cookie) as page:
         await page.lives()
         asking = await under_way(web, "/works?seconds=60")
@@ -189,7 +189,7 @@ async def test_a_second_signal_waits_for_nobody(web: WebOnly, owner: Login) -> N
         assert await page.closes() == 4012
         assert web.web.alive
         web.web.signal(signal.SIGTERM)
-        assert await ends(web, 6) == 128 + signal.SIGTERM  # one signal alone would leave it nine seconds
+        assert await ends(web, 2) == 128 + signal.SIGTERM
     assert isinstance((await asyncio.gather(asking, return_exceptions=True))[0], OSError)
 
 

@@ -69,7 +69,7 @@ class Once:
 
 
 async def test_an_error_that_ends_the_layers_receiver_does_not_end_ours(redis_url: str) -> None:
-    """A `TimeoutError` that escapes ends the layer's receiving task for good; ours goes on."""
+    """A `TimeoutError` that escapes ends the layer's receiving task for good; ours goes on within a second."""
     for ours in (False, True):
         layer = channel_layers.make_backend("default")
         if ours:
@@ -81,7 +81,7 @@ async def test_an_error_that_ends_the_layers_receiver_does_not_end_ours(redis_ur
         await layer.group_add("g", channel)  # this is where the layer starts a receiver, if it has none
         await layer.send(channel, {"type": "t"})
         if ours:
-            assert (await asyncio.wait_for(layer.receive(channel), 10))["type"] == "t"
+            assert (await asyncio.wait_for(layer.receive(channel), 2))["type"] == "t"
         else:
             await until(lambda shard=shard: shard._receive_task.done())
             assert isinstance(shard._receive_task.exception(), TimeoutError)
@@ -132,10 +132,9 @@ async def test_whoever_hears_nothing_lets_the_process_compute(redis_url: str) ->
             return get_message(*args, **kwargs)
 
         shard._pubsub.get_message = counted
-        heard, began = ours._heard, time.monotonic()
+        heard = ours._heard
         await until(lambda: ours._heard >= heard + 2, 3 * subscription.CANARY_INTERVAL)
-        passed = time.monotonic() - began
-    assert 2 <= len(looks) <= 2 * passed + 4
+    assert 2 <= len(looks) <= 10
 
 
 async def test_a_half_open_link_is_replaced_within_ten_seconds(redis_url: str, settings: Any) -> None:
@@ -150,8 +149,7 @@ async def test_a_half_open_link_is_replaced_within_ten_seconds(redis_url: str, s
         async with subscribed(heard, []) as ours:
             half_open = ours._layer
             proxy.swallow_present()
-            # The ten seconds begin anew if the machine stands still in them.
-            await until(lambda: ours._layer is not half_open and bool(ours._channel), CONVERGES + 10)
+            await until(lambda: ours._layer is not half_open and bool(ours._channel), CONVERGES)
             assert not ours.hearing().deaf
             await until(lambda: ours._heard == ours._canary)
             await ours.send("g", {"type": "t"})

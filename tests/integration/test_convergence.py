@@ -24,7 +24,7 @@ from tests.tcp_proxy import TcpProxy
 from tests.web_only import WebOnly
 from tests.wire import Wire, until, wire
 
-SWEEP = 4.0 + 3.0  # seconds: the longest a lost push may cost, with some time for the way and less than two sweeps
+SWEEP = 4.0 + 1.5  # seconds: the longest a lost push may cost, with some time for the way
 
 
 @contextmanager
@@ -108,7 +108,7 @@ async def save(task: ActedTask, current: float, final: bool = False) -> None:
 
 async def test_an_end_between_joining_and_its_effect_is_shown(web: ProxiedWeb, owner: Login) -> None:
     """50 joins over a slow subscriber link (50-200 ms), each with an end that is pushed before the subscription
-    is live: every watcher shows the end, and half of them within 2.5 s.
+    is live: every watcher shows the end within 2.5 s.
     """
     loop = asyncio.get_running_loop()
     missed = 0
@@ -125,7 +125,7 @@ async def test_an_end_between_joining_and_its_effect_is_shown(web: ProxiedWeb, o
                 missed += not listening
                 task.end()
                 began = loop.time()
-                await page.ends(task.id, seconds=10)
+                await page.ends(task.id, seconds=2.5)
                 delays.append(loop.time() - began)
 
             for start in range(0, 50, 10):
@@ -133,7 +133,6 @@ async def test_an_end_between_joining_and_its_effect_is_shown(web: ProxiedWeb, o
                 await asyncio.gather(*(join(number) for number in range(start, start + 10)))
     assert missed >= 40, "the pushes were to be lost, but most were received: the test tests nothing"
     assert len(delays) == 50
-    assert sorted(delays)[25] < 2.5
 
 
 async def test_a_write_that_nobody_announced_is_shown_within_one_sweep(web: ProxiedWeb, owner: Login) -> None:
@@ -337,14 +336,14 @@ async def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(web: Proxied
         await page.watch(*(task.id for task in tasks))
         before = memory(web.web.pid)
         with deaf_reader(web.web, owner, watch) as raw:
-            waits: list[float] = []
+            slowest = 0.0
             for step in range(1, 151):
                 for task in tasks:
                     task.reporter.update(message="m" * 700)
                     task.run(step, 200)
                 began = loop.time()
-                await page.sees(tasks[-1].id, current=step)
-                waits.append(loop.time() - began)
+                await page.sees(tasks[-1].id, current=step, seconds=5)
+                slowest = max(slowest, loop.time() - began)
             # How much it takes until nothing more fits is the system's matter.
             async with asyncio.timeout(20):
                 for step in itertools.count(151):
@@ -352,9 +351,9 @@ async def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(web: Proxied
                         break
                     for task in tasks:
                         task.run(step, 10_000)
-                    await page.sees(tasks[-1].id, current=step)
+                    await page.sees(tasks[-1].id, current=step, seconds=5)
         assert "took nothing for 2 s" in web.web.output()
-        assert sorted(waits)[135] < 1  # of 150: a machine may stand still in one of them
+        assert slowest < 1
         assert memory(web.web.pid) - before < 16e6
         await page.lives()
 

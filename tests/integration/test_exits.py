@@ -264,7 +264,7 @@ def test_web_process_that_runs_tasks_itself_leaves_in_time(env: dict[str, str], 
             connection.close()
         began = time.monotonic()
         web.stop(10)
-        assert time.monotonic() - began < LEAVES_WITHIN + 4  # a machine may stand still; what hangs takes 10
+        assert time.monotonic() - began < LEAVES_WITHIN
     finally:
         web.kill()
     assert states_of(*ids) == ["SUCCESS", "SUCCESS"]
@@ -290,7 +290,7 @@ def test_views_that_run_tasks_eagerly_do_not_lock_up(env: dict[str, str], tmp_pa
             answers = list(pool.map(lambda path: answer_of(web, path), paths))
         began = time.monotonic()
         web.stop(10)
-        assert time.monotonic() - began < LEAVES_WITHIN + 4  # a machine may stand still; what hangs takes 10
+        assert time.monotonic() - began < LEAVES_WITHIN
     finally:
         web.kill()
     for answer in answers:
@@ -502,7 +502,7 @@ def test_redis_that_lost_everything_is_told_again(apart: Apart, tmp_path: Path) 
 
 
 def test_sending_costs_little_while_redis_does_not_answer(apart: Apart) -> None:
-    """`.delay()` waits 50 ms at most, once; from then on no more than for a look aside."""
+    """`.delay()` waits 50 ms at most, once; from then on a look-aside of less than a millisecond."""
     apart.records.start()
     apart.records.suspend()
     times = []
@@ -513,7 +513,7 @@ def test_sending_costs_little_while_redis_does_not_answer(apart: Apart) -> None:
         times.append(time.perf_counter() - began)
         assert headers[sending.TREE] == headers["id"]
     assert times[0] < 0.1
-    assert sorted(times[1:])[len(times) // 2] < 0.01
+    assert sorted(times[1:])[len(times) // 2] < 0.001
 
 
 def test_worker_process_keeps_four_connections(apart: Apart) -> None:

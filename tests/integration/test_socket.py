@@ -392,9 +392,9 @@ async def test_the_single_task_address_closes_alike_for_unknown_and_forbidden(
     async def outcome(name: str) -> tuple[int, list, bool]:
         began = loop.time()
         async with wire(f"{web.ws}{name}/", cookie=other.cookie) as page:
-            code = await page.closes(20)
+            code = await page.closes(8)
             told = [message for message in page.messages if message["type"] != "heartbeat"]
-            return code, told, loop.time() - began > 4.5
+            return code, told, 4.5 < loop.time() - began < 6.5
 
     outcomes = await asyncio.gather(outcome(task.id), outcome("0" * 36))
     assert outcomes == [(4404, [], True)] * 2
@@ -813,7 +813,7 @@ async def test_a_real_task_is_pushed_step_by_step(site: Site) -> None:
         shown = page.shown[task_id]
         assert (shown["state"], shown["current"], shown["total"], shown["fraction"]) == ("SUCCESS", 8, 8, 1)
         assert shown["attempt"] == 1
-        assert len(page.states[task_id]) >= 4  # a machine that stands still makes one of several steps
+        assert len(page.states[task_id]) >= 6
 
 
 async def test_a_real_task_is_cancelled_by_its_owner(site: Site) -> None:

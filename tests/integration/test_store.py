@@ -464,7 +464,7 @@ def test_whatever_is_asked_first_notices_that_redis_is_away(own_redis: Redis) ->
 
 
 def test_reads_say_that_redis_is_away(own_redis: Redis, monkeypatch: Any) -> None:
-    """Every read raises `StoreUnavailable` in the end, nothing else, in both worlds."""
+    """Every read raises `StoreUnavailable` within about its time, nothing else, in both worlds."""
     for module in (redis_clients, redis_store_module):
         assert module.READ_TIMEOUT == 1.0
         monkeypatch.setattr(module, "READ_TIMEOUT", 0.1)
@@ -484,7 +484,7 @@ def test_reads_say_that_redis_is_away(own_redis: Redis, monkeypatch: Any) -> Non
         began = time.perf_counter()
         with pytest.raises(StoreUnavailable):
             read()
-        assert time.perf_counter() - began < 5
+        assert time.perf_counter() - began < 1
     close(store)
 
 

@@ -84,17 +84,17 @@ async def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(web: Uvicorn
         await page.watch(*(task.id for task in tasks))
         before = memory(web.web.pid)
         with deaf_reader(web.web, owner, watch) as raw:
-            waits: list[float] = []
+            slowest = 0.0
             for step in range(1, 151):
                 for task in tasks:
                     task.reporter.update(message="m" * 700)
                     task.run(step, 200)
                 began = loop.time()
-                await page.sees(tasks[-1].id, current=step)
-                waits.append(loop.time() - began)
+                await page.sees(tasks[-1].id, current=step, seconds=5)
+                slowest = max(slowest, loop.time() - began)
             await asyncio.to_thread(wait_until, lambda: is_cut(raw), 10, "the deaf reader is cut")
         assert "took nothing for 2 s" in web.web.output()
-        assert sorted(waits)[135] < 1  # of 150: a machine may stand still in one of them
+        assert slowest < 1
         assert memory(web.web.pid) - before < 16e6
         await page.lives()
 
@@ -135,7 +135,8 @@ async def test_a_reader_that_does_not_read_does_not_keep_it_from_leaving(web: Uv
                 for task in tasks:
                     task.reporter.update(message="m" * 700)
                     task.run(step, 200)
-                await page.sees(tasks[-1].id, current=step)
+                await page.sees(tasks[-1].id, current=step, seconds=5)
+            assert not is_cut(raw)
             began = time.monotonic()
             await asyncio.to_thread(web.web.stop, 20)
             assert time.monotonic() - began < LEAVES_WITHIN

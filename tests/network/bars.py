@@ -16,7 +16,7 @@ from tests.processes import Login, wait_until
 from tests.watching import end_of, running, send
 
 HEALS = 10  # seconds from when a line works again until a page that was cut off is right
-BEHIND = 10  # seconds that a page without WebSockets may be behind: it asks every 2, and a machine may stand still
+BEHIND = 5  # seconds that a page without WebSockets may be behind
 LOST = "connection lost"
 
 # What the page's one connection is at the moment.

@@ -147,7 +147,7 @@ def test_a_thousand_messages_a_second_keep_a_page_busy_for_a_hundredth_of_it(
     """
     page = page_of(server, open_page, ["a-task"])
     frames, used = server.frames, busy(server, page, obey=True)[0]
-    assert 5 <= server.frames - frames <= 35, "the page asked for four states a second"
+    assert 20 <= server.frames - frames <= 35, "the page asked for four states a second"
     page.close()
     server.pages["/empty"] = f"<!doctype html><script>{EMPTY_HANDLER}</script>"
     raw = open_page(server, None, "/empty")
@@ -182,7 +182,7 @@ def test_a_server_that_does_not_hold_back_makes_a_page_neither_late_nor_jerky(
     page = page_of(server, open_page, ["a-task"])
     with Tasks(page) as tasks, server.talk(["a-task"], a_second=1000, seconds=4, obey=False) as said:
         number = said.wait()
-        expect(page.locator("task-progress")).to_contain_text(f"{number:,} of", timeout=5_000)
+        expect(page.locator("task-progress")).to_contain_text(f"{number:,} of", timeout=1_000)
     assert server.frames > 4000
     assert tasks.longest[0] <= LONG
 
@@ -196,7 +196,7 @@ def test_five_hundred_rows_that_change_twice_a_second_stay_smooth(server: Chatte
     expect(page.locator("task-list task-progress")).to_have_count(500, timeout=20_000)
     with Tasks(page) as tasks, server.talk(ids, a_second=2, seconds=30, at_once=500, obey=False) as said:
         assert said.wait() == 30_000
-        expect(page.locator("task-progress").first).to_contain_text("60 of", timeout=5_000)
+        expect(page.locator("task-progress").first).to_contain_text("60 of", timeout=1_000)
     assert tasks.longest[0] <= LONG
 
 

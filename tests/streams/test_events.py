@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from datetime import datetime
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +169,7 @@ def test_the_first_event_comes_before_anything_was_looked_up(both: Both, server:
         stream.sees(task.key)
         first = stream.events[0]
         assert first.kind == "heartbeat"
-        assert first.at - stream.began < 10
+        assert first.at - stream.began < 2
         with both.redis.client() as client:
             seconds, _ = client.time()
         assert abs(datetime.fromisoformat(first.data["at"]).timestamp() - seconds) < 10
@@ -255,6 +256,8 @@ def test_a_reader_may_ask_for_fewer_events(server: Web, owner: Login) -> None:
         task.end()
         stream.ends()
     assert len(stream.snapshots(task.key)) <= 5
+    shown = [each.at for each in stream.events if each.kind == "snapshot"]
+    assert all(later - earlier > 0.5 for earlier, later in pairwise(shown))
 
 
 def test_any_id_is_watched_by_its_name(server: Web, owner: Login) -> None:
@@ -607,7 +610,7 @@ def test_a_reader_that_does_not_read_is_cut_and_delays_nobody(both: Both, server
 
 
 def test_a_server_that_leaves_says_when_to_come_back(both: Both, server: Web, owner: Login) -> None:
-    """SIGTERM: each stream is told `closing` with a time of its own, and ended; the server is gone in time."""
+    """SIGTERM: each stream is told `closing` with a time of its own, and ended; the server is gone at once."""
     task = acted(owner)
     with ExitStack() as stack:
         streams = [stack.enter_context(single(server, task, cookie=owner.cookie)) for _ in range(20)]
@@ -615,7 +618,7 @@ def test_a_server_that_leaves_says_when_to_come_back(both: Both, server: Web, ow
             stream.sees(task.key)
         began = time.monotonic()
         assert server.stop(15) in (0, -15)
-        assert time.monotonic() - began < LEAVES_WITHIN
+        assert time.monotonic() - began < 5
         for stream in streams:
             assert stream.ends()[-1] == "closing"
         told = [stream.told("closing") for stream in streams]
