@@ -574,6 +574,7 @@ def leaves_a_thread(path: str) -> None:
 
     # It begins when the body is being stopped, so that the body is the first to be hit.
     thread = threading.Thread(target=contextvars.copy_context().run, args=(go_on,))
+    _note(path, "start")
     try:
         while True:
             progress.advance()

@@ -23,10 +23,10 @@ from progress.control import CANCEL, SILENT, carry_out, decide
 from progress.revoking import Revocation, Told
 from project.redis_server import free_port
 from tests import jobs
-from tests.integration.test_cancel_pools import words_of
+from tests.integration.test_cancel_pools import began, words_of
 from tests.integration.test_pools import PoolSite
 from tests.processes import Login, Site, in_this_process
-from tests.watching import end_of, record_of, running, send
+from tests.watching import end_of, record_of, running, send, when
 from tests.wire import until, wire
 
 STAFF = frozenset({"watch", "cancel", "terminate"})
@@ -73,7 +73,7 @@ async def test_staff_end_by_force_what_its_owner_may_only_ask_to_stop(site: Site
     """`may` says so beforehand; the first request only asks; `accepted` says which it was."""
     owner, staff = site.user(), site.user(staff=True, permissions=["view_taskrun", "cancel_taskrun"])
     task_id = send_as(owner, jobs.works, str(notes), reports=False)
-    running(task_id)
+    began(notes, task_id)
     async with wire(site.ws, cookie=owner.cookie) as page, wire(site.ws, cookie=staff.cookie) as office:
         assert (await page.watch(task_id))["items"][0]["may"] == ["watch", "cancel"]
         assert (await office.watch(task_id))["items"][0]["may"] == ["watch", "cancel", "terminate"]
@@ -92,14 +92,15 @@ def test_by_http_in_the_address_or_in_the_form(site: Site, tmp_path: Path) -> No
     """202 with the action; the owner, who may only ask, gets 403."""
     owner, staff = site.user(), site.user(superuser=True)
     ways = [("?terminate=1", {}), ("", {"terminate": "1"})]
-    ids = [send_as(owner, jobs.works, str(tmp_path / str(number)), reports=False) for number in range(len(ways))]
-    for task_id, (query, form) in zip(ids, ways, strict=True):
-        running(task_id)
-        path = f"/progress/{task_id}/cancel/{query}"
-        assert post(site, path, owner.cookie, form)[0] == 403
-        status, body = post(site, path, staff.cookie, form)
+    notes = [tmp_path / str(number) for number in range(len(ways))]
+    ids = [send_as(owner, jobs.works, str(path), reports=False) for path in notes]
+    for task_id, path, (query, form) in zip(ids, notes, ways, strict=True):
+        began(path, task_id)
+        address = f"/progress/{task_id}/cancel/{query}"
+        assert post(site, address, owner.cookie, form)[0] == 403
+        status, body = post(site, address, staff.cookie, form)
         assert (status, json.loads(body)) == (202, {"id": task_id, "action": "cancel"})
-        status, body = post(site, path, staff.cookie, form)
+        status, body = post(site, address, staff.cookie, form)
         assert status in (202, 503)
         assert tells_its_worker(json.loads(body))
     assert [end_of(task_id).state for task_id in ids] == ["REVOKED", "REVOKED"]
@@ -145,15 +146,13 @@ def worker(running_worker: PoolSite, settings: Any) -> Iterator[PoolSite]:
 def test_worker_that_does_not_answer_is_said_to_be_silent_and_may_still_do_it(worker: PoolSite, notes: Path) -> None:
     """Nobody waits for it longer than for the answer; what was asked reaches it when it comes to itself."""
     task_id = send(jobs.works, str(notes), reports=False)
-    running(task_id)
+    began(notes, task_id)
     worker.worker.signal(signal.SIGSTOP)  # its main process; the body runs on
     try:
         for wanted in (CANCEL, SILENT):
             record = record_of(task_id)
             assert carry_out(decide(record, STAFF, terminate=True), task_id, record, "7") is wanted
-        record = record_of(task_id)
-        assert record is not None
-        assert (record.state, record.control) == ("PROGRESS", "7")
+        assert when(task_id, lambda found: found.state == "PROGRESS").control == "7"
     finally:
         worker.worker.signal(signal.SIGCONT)
     assert end_of(task_id).state == "REVOKED"
@@ -167,12 +166,12 @@ def test_worker_without_remote_control_is_silent_too(tmp_path: Path, settings: A
         own.start()
         with in_this_process(settings, own.redis.url, own.prefix):
             task_id = send(jobs.works, str(notes), reports=False)
-            running(task_id)
+            began(notes, task_id)
             for wanted in (CANCEL, SILENT):
                 record = record_of(task_id)
                 assert carry_out(decide(record, STAFF, terminate=True), task_id, record, "7") is wanted
             reporting = send(jobs.works, f"{notes}.reporting")
-            running(reporting)
+            began(Path(f"{notes}.reporting"), reporting)
             record = record_of(reporting)
             assert carry_out(decide(record, STAFF, terminate=False), reporting, record, "7") is CANCEL
             assert end_of(reporting).state == "REVOKED"

@@ -104,6 +104,7 @@ def said_cancelled_at(history: History, task_id: str) -> int:
 
 
 def began(notes: Path, task_id: str) -> None:
+    """Wait until the body itself says that it runs. A record says so earlier; a wish that comes then stops none."""
     wait_until(lambda: "start" in words_of(notes), 10, "the body has begun")
     running(task_id)
 
@@ -230,7 +231,7 @@ def test_body_that_takes_no_notice_of_force_is_never_called_cancelled(pool: Pool
 def test_thread_that_a_cancelled_body_leaves_behind_stops_at_its_next_step(pool: PoolSite, notes: Path) -> None:
     """The body is what is waited for; what it leaves behind is stopped by its own next report."""
     task_id = send(jobs.leaves_a_thread, str(notes))
-    running(task_id)
+    began(notes, task_id)
     assert ask(task_id) is CANCEL
     assert end_of(task_id).state == "REVOKED"
     wait_until(lambda: words_of(notes)[-1:] == ["stop"], 5, "the thread has stopped")
