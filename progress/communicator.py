@@ -18,7 +18,6 @@ from channels.routing import URLRouter
 
 from . import hub, publisher, snapshot
 from .direct_publisher import DirectPublisher
-from .ending import end
 from .origins import Origin
 from .permissions import Viewer, viewer_of
 from .routing import websocket_urlpatterns
@@ -159,5 +158,4 @@ async def _end_hub(loop: asyncio.AbstractEventLoop) -> None:
     """The next test begins with a hub of its own, on the layer that there is then."""
     leaving = hub.get_hub.pop(loop)
     if leaving is not None:
-        calls = [*leaving._reads.tasks, *leaving._beginnings.tasks]
-        await end([*calls, *leaving._running, *leaving._subscription._changes])
+        await leaving.close()

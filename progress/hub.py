@@ -20,6 +20,7 @@ from . import groups, snapshot
 from .claims import life_of
 from .conf import conf
 from .counters import counters
+from .ending import end
 from .exceptions import ProgressError, StoreUnavailable
 from .followed_users import FollowedUsers
 from .leases import Reaper
@@ -138,6 +139,14 @@ class Hub:
     async def announce(self, key: str, seq: int) -> None:
         """Say in the task's group that its record changed."""
         await self._subscription.send(groups.of_key(key), groups.hint(key, seq))
+
+    async def close(self) -> None:
+        """End all that goes on here, for certain; nobody is told anything more. A server's hub ends with its process.
+
+        For whoever leaves the loop: `asyncio.run` cancels once, and waits for ever for what swallows that.
+        """
+        calls = [*self._reads.tasks, *self._beginnings.tasks, *self._subscription.tasks]
+        await end([*calls, *self._running])
 
     # --- What arrives --------------------------------------------------------------------------------------
 

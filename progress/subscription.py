@@ -78,6 +78,7 @@ class Subscription:
         self._groups: set[str] = set()  # that we want to be in
         self._joined: set[str] = set()  # that our channel is in
         self._changes: set[asyncio.Task[None]] = set()
+        self._receivers: set[asyncio.Task[None]] = set()  # one, and those that do not end
         self._layer: Any = None
         self._channel = ""  # "" until the layer gave us one
         self._canary = 0  # the number of the newest that was sent
@@ -127,6 +128,11 @@ class Subscription:
         now, heard_at, since = time.monotonic(), self._heard_at, self._unheard_since
         return Hearing(None if heard_at is None else now - heard_at, 0.0 if since is None else now - since)
 
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What goes on beside `run`: for whoever ends the loop's work."""
+        return [*self._changes, *self._receivers]
+
     async def wait_connected(self) -> None:
         """Return when there is a channel, at the latest after a second."""
         with contextlib.suppress(TimeoutError):
@@ -171,6 +177,8 @@ class Subscription:
 
     async def _receive_while_not_deaf(self) -> None:
         receiving = asyncio.create_task(self._receive())
+        self._receivers.add(receiving)
+        receiving.add_done_callback(self._receivers.discard)
         missed = 0
         try:
             while missed < CANARIES and not receiving.done():

@@ -127,9 +127,13 @@ def test_watch_exits_3_when_there_is_no_such_task(site):
     assert "There is no task 'no-such-task'" in answer.stderr
 
 
-def test_watch_shows_a_moving_bar_in_a_terminal_and_ctrl_c_leaves_the_task_alone(site):
-    """In a terminal the bar moves; Ctrl-C ends the watching with status 130 and the task goes on."""
-    (task_id,) = lines(site.manage("run_task", "tasks.countdown", "seconds=60", "steps=60").stdout)
+@pytest.mark.parametrize("asleep", [False, True])
+def test_watch_shows_a_moving_bar_in_a_terminal_and_ctrl_c_leaves_the_task_alone(site, asleep):
+    """In a terminal the bar moves; Ctrl-C ends the watching with status 130 and the task goes on.
+
+    That holds when much has happened while the watcher was asleep, and Ctrl-C comes together with all of it.
+    """
+    (task_id,) = lines(site.manage("run_task", "tasks.countdown", "seconds=60", "steps=240").stdout)
     ours, theirs = pty.openpty()
     watcher = subprocess.Popen(
         [sys.executable, "manage.py", "watch", task_id],
@@ -149,10 +153,16 @@ def test_watch_shows_a_moving_bar_in_a_terminal_and_ctrl_c_leaves_the_task_alone
         return set(re.findall(rb"(\d+)%", shown))
 
     try:
-        # In steps of a second: more than one percentage means that pushes arrive.
+        # In steps of a quarter of a second: more than one percentage means that pushes arrive.
         wait_until(lambda: len(percentages()) >= 3, 30, "the bar moves")
+        if asleep:
+            watcher.send_signal(signal.SIGSTOP)
+            before = get_store().load(task_id).seq
+            wait_until(lambda: get_store().load(task_id).seq > before + 2_000_000, 10, "two seconds of the task")
         watcher.send_signal(signal.SIGINT)
-        assert watcher.wait(10) == 130
+        watcher.send_signal(signal.SIGCONT)
+        wait_until(lambda: percentages() and watcher.poll() is not None, 10, "it has left")
+        assert watcher.returncode == 130
         assert not get_store().load(task_id).ended
     finally:
         watcher.kill()

@@ -92,10 +92,7 @@ class Client:
 async def the_hub() -> AsyncIterator[Hub]:
     own = Hub()
     yield own
-    tasks = [*own._running, *own._subscription._changes]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await own.close()
 
 
 @pytest.fixture

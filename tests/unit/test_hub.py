@@ -137,18 +137,11 @@ def surroundings(settings: Any, monkeypatch: Any) -> FrailStore:
     return frail
 
 
-async def end(the_hub: Hub) -> None:
-    tasks = [*the_hub._running, *the_hub._subscription._changes]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 @pytest.fixture
 async def the_hub() -> AsyncIterator[Hub]:
     own = Hub()
     yield own
-    await end(own)
+    await own.close()
 
 
 def silent(task_id: str = "t", **options: Any) -> ActedTask:
@@ -359,7 +352,7 @@ def test_any_shuffle_loss_and_doubling_converges_and_never_goes_back(
                 assert seqs == sorted(set(seqs))
                 assert seqs[-1] == task.head.seq
         finally:
-            await end(own)
+            await own.close()
 
     asyncio.run(play())
 
@@ -774,7 +767,7 @@ def test_any_coming_and_going_ends_with_the_right_groups(moves: list[tuple[str, 
             await until(lambda: own._subscription._joined == set(map(groups.of_key, keys)))
             await until(lambda: all(watchers[who].newest(tasks[n].key) == tasks[n].head.seq for who, n in wanted))
         finally:
-            await end(own)
+            await own.close()
 
     asyncio.run(play())
 
@@ -801,6 +794,28 @@ async def test_a_thousand_watchers_leave_no_trace(the_hub: Hub) -> None:
     assert the_hub._tasks.keys() == {"warm"}
     await until(lambda: joined() == {groups.of_key("warm")})
     await until(lambda: len(asyncio.all_tasks()) == before)
+
+
+async def test_a_hub_that_is_closed_leaves_nothing_behind_whatever_swallows_a_cancellation(monkeypatch: Any) -> None:
+    """As `wait_for` of Python 3.11 does in the moment of an answer: `asyncio.run` would wait for it for ever."""
+    before = asyncio.all_tasks()
+    swallowed = list[str]()
+
+    async def receive(_self: Layer, channel: str) -> None:
+        while True:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                swallowed.append(channel)
+                if len(swallowed) > 1:
+                    raise
+
+    monkeypatch.setattr(Layer, "receive", receive)
+    own = Hub()
+    await own.watch([silent().key], Watcher())
+    await own.close()
+    assert len(swallowed) == 2
+    assert asyncio.all_tasks() == before
 
 
 # --- Following a user --------------------------------------------------------------------------------------

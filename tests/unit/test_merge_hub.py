@@ -260,13 +260,6 @@ def surroundings(settings: Any, monkeypatch: Any) -> None:
     monkeypatch.setattr(store, "_stores", {})
 
 
-async def end(the_hub: Hub) -> None:
-    tasks = [*the_hub._running, *the_hub._subscription._changes]
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-
-
 async def play(world: World, moves: list[tuple[str, str]]) -> list[Page]:
     """Two pages that watched while all this happened, the second since half of it had."""
     store._stores[("memory", "", conf.PROGRESS_PREFIX)] = MemoryStore(world.clock)
@@ -277,7 +270,7 @@ async def play(world: World, moves: list[tuple[str, str]]) -> list[Page]:
     finally:
         for page in pages:
             page.outbox.close()
-        await end(own)
+        await own.close()
     return pages
 
 

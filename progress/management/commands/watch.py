@@ -131,5 +131,6 @@ async def _watch(key: str, console: Console) -> int:
             console.print(line)
         return status
     finally:
+        await hub.close()
         if isinstance(store, RedisStore):
             await store.aclose()
