@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError
@@ -28,12 +28,16 @@ class RedisWrites(RedisLogs):
         self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     def write(self, write: Write) -> Answer:
-        """Apply one write, waiting at most 50 ms. Raises `StoreUnavailable` at once while Redis is away."""
+        """Apply one write, waiting at most 50 ms, or as long as a page reads for a wish to cancel.
+
+        Raises `StoreUnavailable`, at once while Redis is known to be away.
+        """
+        ask = self._as_a_page if write.op == "cancel" else self._quickly
         call = self.calls.of_one(write)
-        found = read(call, [write], self._call(call))
+        found = read(call, [write], _answer(call, ask))
         if not found:  # there was something to decide
             call = self.calls.decided(write)
-            found = read(call, [write], self._call(call))
+            found = read(call, [write], _answer(call, ask))
         return found[0]
 
     def control(self, key: str) -> str:
@@ -41,11 +45,9 @@ class RedisWrites(RedisLogs):
         raw = answer_or_raise(self._quickly("HGET", f"{self.prefix}:task:{key}", "control"))
         return raw.decode() if isinstance(raw, bytes) else ""
 
-    def _call(self, call: Call) -> Any:
-        reply = self._quickly("EVALSHA", call.script.sha, *call.arguments)
-        if isinstance(reply, NoScriptError):
-            reply = self._quickly("EVAL", call.script.text, *call.arguments)
-        return answer_or_raise(reply)
+    def _as_a_page(self, *command: Any) -> Any:
+        """Like `_quickly`, for somebody who has clicked and waits for what comes of it."""
+        return self._read(lambda: self.exchange(READ_TIMEOUT, *command))
 
     def _quickly(self, *command: Any) -> Any:
         """The reply to a command for which nobody may wait long, or the error that Redis answered."""
@@ -123,3 +125,10 @@ class RedisWrites(RedisLogs):
         commands = [("EVALSHA", call.script.sha, *call.arguments) for call in calls]
         replies: list[Any] = await waited(self.aexchange(commands))
         return replies
+
+
+def _answer(call: Call, ask: Callable[..., Any]) -> Any:
+    reply = ask("EVALSHA", call.script.sha, *call.arguments)
+    if isinstance(reply, NoScriptError):
+        reply = ask("EVAL", call.script.text, *call.arguments)
+    return answer_or_raise(reply)

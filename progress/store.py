@@ -1,8 +1,8 @@
 """Where the records live: Redis (`redis_store`), or this process's memory (`memory_store`). One interface for both.
 
 Two ways in. `write` and `control` are for code that must not wait (a request that enqueues, a task that starts):
-they give up after 50 ms, and while Redis is away they cost nothing. Everything else may wait a second. Twins with
-an `a` are for event loops.
+they give up after 50 ms, and while Redis is away they cost nothing. Everything else may wait a second, and so may a
+write that somebody has clicked for: a wish to cancel. Twins with an `a` are for event loops.
 """
 
 from __future__ import annotations

@@ -548,7 +548,7 @@ def patient() -> Iterator[None]:
 
     with ExitStack() as limits:
         limits.enter_context(patch.object(redis_writes, "WRITE_TIMEOUT", PATIENCE))
-        for module in (redis_clients, redis_logs, redis_store):
+        for module in (redis_clients, redis_logs, redis_store, redis_writes):
             limits.enter_context(patch.object(module, "READ_TIMEOUT", PATIENCE))
         yield
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from progress import redis_clients
+from progress import redis_clients, redis_writes
 from progress import redis_store as redis_store_module
 from progress.exceptions import StoreUnavailable
 from progress.memory_store import MemoryStore
@@ -463,6 +464,21 @@ def test_whatever_is_asked_first_notices_that_redis_is_away(own_redis: Redis) ->
     close(store)
 
 
+def test_a_wish_to_cancel_waits_for_a_redis_that_is_late(own_redis: Redis, monkeypatch: Any) -> None:
+    """Somebody has clicked. A request that sends a task meanwhile gives up as soon as ever."""
+    monkeypatch.setattr(redis_writes, "READ_TIMEOUT", 10.0)
+    store = RedisStore(own_redis.url, "p")
+    assert queue(store, "t").accepted
+    own_redis.suspend()
+    with ThreadPoolExecutor(1) as pool:
+        wish = pool.submit(store.write, Write("cancel", "t", {"by": "7"}))
+        cost(store)
+        assert not wish.done()
+        own_redis.resume()
+        assert wish.result(20).accepted
+    close(store)
+
+
 def test_reads_say_that_redis_is_away(own_redis: Redis, monkeypatch: Any) -> None:
     """Every read raises `StoreUnavailable` within about its time, nothing else, in both worlds."""
     for module in (redis_clients, redis_store_module):
@@ -514,7 +530,6 @@ def test_only_the_first_read_waits_for_a_redis_that_is_away(own_redis: Redis, mo
 def test_only_one_thread_looks_whether_redis_is_back(own_redis: Redis) -> None:
     """However many callers notice it at once, one daemon thread probes, and it ends with the trouble."""
     import threading
-    from concurrent.futures import ThreadPoolExecutor
 
     store = RedisStore(own_redis.url, "p")
     own_redis.kill()
