@@ -8,12 +8,19 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from . import postgres, processes
 from .processes import Redis, Site, in_this_process
 
 pytest_plugins = ["progress.pytest_plugin"]  # as a site would: what we ship, we use
+
+# What takes long says nothing but that the machine was busy.
+hypothesis.settings.register_profile(
+    "any-machine", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any-machine")
 
 CI = os.environ.get("CI", "").lower() in {"1", "true", "yes"}
 LOG_TAIL = 60  # lines of each server's log in the report of a failed test

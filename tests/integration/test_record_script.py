@@ -16,10 +16,10 @@ from progress.rules import apply, is_told
 from progress.store import Write, get_store
 from tests.record_operations import operations, resolve
 
-FIXTURES_STAY = [HealthCheck.function_scoped_fixture]
+FIXTURES_STAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=FIXTURES_STAY)
+@settings(max_examples=400, suppress_health_check=FIXTURES_STAY)
 @given(history=st.lists(operations(), max_size=15))
 def check(
     store: RedisStore,

@@ -34,7 +34,7 @@ from progress.rules import apply
 from progress.store import Answer, Write, get_store, watch_writes
 from tests.record_operations import OWNERS, QUEUES, SENT, operations, resolve
 
-FIXTURES_STAY = [HealthCheck.function_scoped_fixture]
+FIXTURES_STAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 LEASED = int(LEASE * 1_000_000)
 DAY = 24 * 3600
 TEXTS = {"public": '"meta":{}', "staff": '"meta":{}'}
@@ -129,7 +129,7 @@ STEPS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=FIXTURES_STAY)
+@settings(max_examples=200, suppress_health_check=FIXTURES_STAY)
 @given(history=st.lists(st.tuples(st.integers(0, 4), operations()), min_size=3, max_size=12), data=st.data())
 def check(store: RedisStore, seen: Counter[str], history: list[Any], data: st.DataObject) -> None:
     """A task runs on, and each fifth time somebody does something else; the model is told the same."""
@@ -236,7 +236,7 @@ TASKS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=FIXTURES_STAY)
+@settings(max_examples=100, suppress_health_check=FIXTURES_STAY)
 @given(args=TASKS, told=st.booleans())
 def compare(store: RedisStore, asked: Counter[str], site: Any, args: dict[str, Any], told: bool) -> None:
     """Send one task in both ways, each into a Redis that knows nothing but an old log of it."""
@@ -459,7 +459,7 @@ def test_more_signs_than_one_call_takes_are_all_given(store: RedisStore) -> None
 # --- Looks -------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=FIXTURES_STAY)
+@settings(max_examples=100, suppress_health_check=FIXTURES_STAY)
 @given(history=st.lists(st.none() | operations(), min_size=3, max_size=10))
 def look_again_and_again(store: RedisStore, seen: Counter[str], history: list[Any]) -> None:
     """A server looks at a task, and now and then somebody does something to it; the model is told the same."""

@@ -17,7 +17,7 @@ from tests.record_operations import operations, resolve
 
 TASKS = ["flow", "a", "b", "c", "sender"]  # the first one begins the workflow of its name
 HISTORIES = st.lists(st.tuples(st.sampled_from(TASKS), operations()), max_size=20)
-FIXTURES_STAY = [HealthCheck.function_scoped_fixture]
+FIXTURES_STAY = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 
 
 class Twins:
@@ -50,7 +50,7 @@ class Twins:
         return found
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=FIXTURES_STAY)
+@settings(max_examples=300, suppress_health_check=FIXTURES_STAY)
 @given(history=HISTORIES)
 def check(store: RedisStore, met: Counter[str], history: list[tuple[str, tuple[str, dict[str, Any]]]]) -> None:
     twins = Twins(store, history)

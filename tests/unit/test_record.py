@@ -101,7 +101,7 @@ class AnyHistory(RuleBasedStateMachine):
             assert self.step[1]["exec"] == self.before.exec or self.record == self.before
 
 
-AnyHistory.TestCase.settings = settings(max_examples=300, stateful_step_count=25, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=300, stateful_step_count=25)
 TestAnyHistory = AnyHistory.TestCase
 
 

@@ -38,7 +38,7 @@ EVIL = st.text(max_size=1000) | st.sampled_from(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(title=EVIL, message=EVIL, unit=EVIL, error=EVIL, private=EVIL, public=EVIL)
 def test_snapshot_is_small_and_sound_whatever_the_task_says(
     title: str, message: str, unit: str, error: str, private: str, public: str

@@ -447,7 +447,7 @@ def test_any_number_of_stages_takes_bounded_memory(reporter: Reporter) -> None:
 EVIL = st.text(max_size=300) | st.sampled_from(["\x00" * 500, '"\\' * 500, "\ud800" * 500, "\N{ROCKET}" * 500])
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     names=st.lists(EVIL, min_size=1, max_size=12),
     message=EVIL,
@@ -493,7 +493,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(STEPS, max_size=40))
 def test_neither_a_stage_nor_the_whole_goes_back(steps: list[tuple[str, Any]]) -> None:
     """Whatever is entered, left, planned or counted in whatever order; and no share reaches 1."""
