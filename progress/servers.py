@@ -167,9 +167,17 @@ class WaitingFlow(Flow):
 
     def write(self, message: bytes) -> bool:
         """As `Flow.write`. The transport keeps what the kernel does not take, and then this is not `direct`."""
-        if not self.direct:
+        dialogue, connection = self._dialogue, self._connection
+        # As `direct`, without the call: for a thousand readers that is a fortieth of what a message costs.
+        if (
+            self.stuck
+            or dialogue is None
+            or dialogue.state is not self._opened
+            or connection.get_write_buffer_size()
+            or connection.is_closing()
+        ):
             return False
-        self._connection.write(message)
+        connection.write(message)
         return True
 
     async def send(self, message: dict[str, Any]) -> None:

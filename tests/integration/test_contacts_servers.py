@@ -376,7 +376,7 @@ async def test_a_send_that_waits_too_long_ends_by_cutting(monkeypatch: pytest.Mo
 
     flow = WaitingFlow(send, transport)
     await flow.send({"number": 1})
-    assert (sent, flow.stuck, flow.direct) == ([{"number": 1}], False, False)
+    assert (sent, flow.stuck, flow.direct, flow.write(b"")) == ([{"number": 1}], False, False, False)
     transport.unread = 1
     waiting = [asyncio.create_task(flow.send({"number": number})) for number in (2, 3)]
     await asyncio.sleep(0)
