@@ -23,7 +23,7 @@ from .models import TaskRun
 from .owners import owner_id
 
 MANY: Final = 200  # runs that one action takes
-PATIENCE: Final = 10.0  # seconds for all of them; a worker that does not answer takes a second each
+PATIENCE: Final = 10.0  # seconds for all of them; a worker or a Redis that does not answer takes a second each
 NAMED: Final = 3  # runs that a message names
 AWAY: Final = Decision(code="unavailable", detail=gettext_noop("Redis does not answer. Try again."))
 UNASKED: Final = Decision(

@@ -145,8 +145,12 @@ class Hub:
 
         For whoever leaves the loop: `asyncio.run` cancels once, and waits for ever for what swallows that.
         """
-        calls = [*self._reads.tasks, *self._beginnings.tasks, *self._subscription.tasks]
-        await end([*calls, *self._running])
+        while left := [task for task in self._everything() if not task.done()]:
+            await end(left)  # what ends may have begun something more
+        await self._subscription.disconnect()
+
+    def _everything(self) -> list[asyncio.Task[Any]]:
+        return [*self._reads.tasks, *self._beginnings.tasks, *self._subscription.tasks, *self._running]
 
     # --- What arrives --------------------------------------------------------------------------------------
 

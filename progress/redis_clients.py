@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 WRITE_TIMEOUT: Final = 0.05  # seconds; what a request or a task may lose to us, once
 READ_TIMEOUT: Final = 1.0  # seconds; pages, hubs and the publisher's thread
-CONNECTIONS: Final = 16  # of one event loop, and of all threads that read, at most
+CONNECTIONS: Final = 16  # in use at a time by one event loop, and by all threads that read or cancel
 CONNECTION_WAIT: Final = 5.0  # seconds for a free one; more than a thousand sockets that open at once need
 
 

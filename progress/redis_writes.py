@@ -28,9 +28,9 @@ class RedisWrites(RedisLogs):
         self.breaker = Breaker(lambda: self.client(READ_TIMEOUT).ping())
 
     def write(self, write: Write) -> Answer:
-        """Apply one write, waiting at most 50 ms, or as long as a page reads for a wish to cancel.
+        """Apply one write, waiting at most 50 ms. Raises `StoreUnavailable`, at once while Redis is known to be away.
 
-        Raises `StoreUnavailable`, at once while Redis is known to be away.
+        A wish to cancel, for which somebody waits, is made as a page reads: within a second, and in turn with pages.
         """
         ask = self._as_a_page if write.op == "cancel" else self._quickly
         call = self.calls.of_one(write)

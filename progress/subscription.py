@@ -118,7 +118,7 @@ class Subscription:
                 level = logging.DEBUG if told else logging.WARNING
                 logger.log(level, "The progress receiver ended and is replaced: %r", error)
                 told = True
-            await self._disconnect()
+            await self.disconnect()
             await asyncio.sleep(RESTART_AFTER)
             # A new backend instance: a layer whose receiver died does not recover.
             make = partial(channel_layers.make_backend, conf.PROGRESS_CHANNEL_LAYER)
@@ -230,7 +230,7 @@ class Subscription:
             else:
                 self._take(event)
 
-    async def _disconnect(self) -> None:
+    async def disconnect(self) -> None:
         """Give up the channel, within two seconds: what a layer in trouble does not take is left behind there."""
         self._connected.clear()
         channel, self._channel = self._channel, ""

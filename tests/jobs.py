@@ -530,8 +530,8 @@ def works(path: str, reports: bool = True, stubborn: bool = False) -> str:
 
     One that is `stubborn` goes on whatever hits it.
     """
-    _note(path, "start")
     progress.update(message="working")
+    _note(path, "start")  # from here on a wish that stops it is noted, too
     hit = False
     try:
         while not Path(f"{path}.release").exists():

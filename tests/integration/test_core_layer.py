@@ -41,7 +41,7 @@ async def subscribed(heard: list[Any], group: str) -> AsyncIterator[Subscription
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await subscription._disconnect()
+        await subscription.disconnect()
         await getattr(groups.layer(), "close_pools", groups.layer().flush)()
 
 
@@ -65,7 +65,7 @@ async def test_what_is_too_much_for_progress_costs_the_site_nothing() -> None:
         await layer.group_send("chat", {"type": "chat.message", "number": number})
     received = [(await asyncio.wait_for(layer.receive(mine), 5))["number"] for _ in range(CAPACITY // 2)]
     assert received == list(range(CAPACITY // 2))
-    await stuck._disconnect()
+    await stuck.disconnect()
     await layer.close_pools()
 
 

@@ -107,7 +107,7 @@ async def test_a_core_layer_with_default_hosts_drops_who_hears_nothing_and_not_u
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-        await ours._disconnect()
+        await ours.disconnect()
         await theirs.close_pools()
         await groups.layer().close_pools()
 
